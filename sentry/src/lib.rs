@@ -1,1 +1,19 @@
-//! placeholder
+//! `sentry`: the user-space kernel. It answers every system call of the guest from its own tables.
+//!
+//! Layers, lowest first (a `tidy` test checks the imports): `wait_queue cred limits` < `mm signal time` < `vfs` <
+//! `loader net` < `kernel` < `fsimpl` < `syscalls` < `run trace` < `boot lockdown`.
+#![forbid(unsafe_code)]
+
+pub mod cred;
+pub mod fsimpl;
+pub mod kernel;
+pub mod limits;
+pub mod loader;
+pub mod mm;
+pub mod net;
+pub mod run;
+pub mod signal;
+pub mod syscalls;
+pub mod time;
+pub mod vfs;
+pub mod wait_queue;

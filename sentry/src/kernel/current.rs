@@ -1,0 +1,117 @@
+//! The running task's side: what a handler is given ([`Ctx`]) and what it gives back ([`SysResult`]).
+
+use std::sync::Arc;
+
+use linux_abi::Errno;
+use platform::{Action, CloneSpec, Syscall, Thread};
+
+use super::task::{BlockState, Task};
+use super::{Kernel, SysResult};
+use crate::mm::Mem;
+use crate::vfs::File;
+use crate::wait_queue::{PollEvents, WaitQueue};
+
+/// How a wait that a signal ends is answered (signal(7), "Interruption of system calls").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// Made again after a handler with `SA_RESTART`, else `EINTR` (read, wait4, flock, …).
+    Sys,
+    /// `EINTR` after any handler (poll, select, epoll_wait, nanosleep, sigtimedwait, …).
+    NoHand,
+}
+
+pub type ThenActions = Box<dyn FnOnce(&mut Ctx<'_>, Result<(), (usize, Errno)>) -> SysResult + Send>;
+pub type ThenClone = Box<dyn FnOnce(&mut Ctx<'_>, Result<Arc<Thread>, Errno>) -> SysResult + Send>;
+
+/// Why a handler has no value to return.
+pub enum Stop {
+    Errno(Errno),
+    /// It waits where [`Ctx::wait`] has put it; it is called again.
+    Block(Restart),
+    /// The stub is to act; then the function goes on with what came of it.
+    Act(Vec<Action>, ThenActions),
+    Clone(CloneSpec, ThenClone),
+    /// Let the stub make the call on the host.
+    Local,
+    /// Return by the signal frame at the stack pointer.
+    Sigreturn,
+    /// The call is over and the task's registers were replaced (exec), or the task is gone (exit): no reply is due.
+    Gone,
+}
+
+impl From<Errno> for Stop {
+    fn from(e: Errno) -> Stop {
+        Stop::Errno(e)
+    }
+}
+
+/// What a handler works with. Made anew for each run.
+pub struct Ctx<'a> {
+    pub kernel: &'a Arc<Kernel>,
+    pub task: &'a Arc<Task>,
+    pub mem: Mem<'a>,
+    pub call: Syscall,
+    /// Kept between the runs of one call.
+    pub block: &'a mut BlockState,
+    /// Whether this run has registered already (see [`Ctx::wait`]).
+    pub(crate) armed: bool,
+}
+
+impl Ctx<'_> {
+    /// The file behind a descriptor; `EBADF` also for `O_PATH` ones, as read(2) and most calls have it.
+    pub fn file(&self, fd: i32) -> Result<Arc<File>, Errno> {
+        let f = self.task.files.read().get(fd)?;
+        if f.is_path() {
+            return Err(Errno::EBADF);
+        }
+        Ok(f)
+    }
+
+    /// The file behind a descriptor, `O_PATH` ones too (fstat, fchdir, *at).
+    pub fn file_any(&self, fd: i32) -> Result<Arc<File>, Errno> {
+        self.task.files.read().get(fd)
+    }
+
+    /// Waits on a queue. The first time in a run it registers and returns `Ok`: look at the condition again, it may
+    /// have come true before; the second time it ends the run with [`Stop::Block`]:
+    ///
+    /// ```ignore
+    /// loop {
+    ///     match try_it() {
+    ///         Err(Errno::EAGAIN) if !nonblocking => cx.wait(&[(queue, PollEvents::READABLE)], Restart::Sys)?,
+    ///         other => return other,
+    ///     }
+    /// }
+    /// ```
+    /// A deadline in `block.deadline` also ends the wait: the handler is called again and looks at
+    /// [`Ctx::timed_out`] itself, after its condition.
+    pub fn wait(&mut self, queues: &[(&WaitQueue, PollEvents)], restart: Restart) -> Result<(), Stop> {
+        if self.armed {
+            return Err(Stop::Block(restart));
+        }
+        self.armed = true;
+        for (queue, events) in queues {
+            self.block.places.push(queue.register(*events, self.task.waker()));
+        }
+        if let Some(deadline) = self.block.deadline {
+            self.block.timer = Some(self.kernel.timers.arm(deadline, self.task.waker()));
+        }
+        Ok(())
+    }
+
+    /// Whether `block.deadline` has passed.
+    pub fn timed_out(&self) -> bool {
+        self.block.deadline.is_some_and(|d| crate::time::monotonic() >= d)
+    }
+
+    /// The soft limit of a resource of this thread group.
+    pub fn limit(&self, resource: usize) -> u64 {
+        self.task.group.limit(resource)
+    }
+
+    /// Puts a file into the descriptor table at the lowest number.
+    pub fn install(&self, file: Arc<File>, cloexec: bool) -> Result<i32, Errno> {
+        let limit = self.limit(crate::limits::resource::NOFILE);
+        self.task.files().insert(file, cloexec, 0, limit)
+    }
+}

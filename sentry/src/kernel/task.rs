@@ -1,0 +1,204 @@
+//! A task: one guest thread, as others see it. What only the running handler may touch is in [`RunState`].
+
+use std::any::Any;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::{Mutex, RwLock};
+use platform::{Syscall, Thread};
+
+use super::current::{ThenActions, ThenClone};
+use super::fs_context::FsContext;
+use super::thread_group::ThreadGroup;
+use super::Kernel;
+use crate::cred::Cred;
+use crate::mm::AddressSpace;
+use crate::signal::{AltStack, PendingQueue, SigSet};
+use crate::time::Armed;
+use crate::vfs::FdTable;
+use crate::wait_queue::{PollEvents, Registration, Waiter};
+
+/// Signal state of one thread.
+#[derive(Default)]
+pub struct TaskSignals {
+    pub pending: PendingQueue,
+    pub mask: SigSet,
+    /// The mask to come back to once a signal has been delivered (sigsuspend, ppoll, pselect, epoll_pwait).
+    pub saved_mask: Option<SigSet>,
+    pub altstack: AltStack,
+    /// What sigtimedwait waits for: these are wanted although blocked.
+    pub awaited: SigSet,
+}
+
+/// Where a task is in its life with the ready list.
+const RUNNING: u8 = 0;
+const BLOCKED: u8 = 1;
+const WOKEN: u8 = 2;
+const QUEUED: u8 = 3;
+
+/// State of a call that waits, kept between the runs of its handler.
+#[derive(Default)]
+pub struct BlockState {
+    /// `CLOCK_MONOTONIC` at which the wait ends; set by the first run.
+    pub deadline: Option<u64>,
+    /// What the handler has done so far (bytes written, say).
+    pub progress: u64,
+    /// Whatever else a handler keeps between runs.
+    pub scratch: Option<Box<dyn Any + Send>>,
+    /// How often the handler has run for this call before.
+    pub runs: u32,
+    pub(crate) places: Vec<Registration>,
+    pub(crate) timer: Option<Armed>,
+}
+
+/// What is to be done when the platform reports.
+pub enum Then {
+    Actions(ThenActions),
+    Clone(ThenClone),
+}
+
+/// What belongs to whoever runs the task's handler; at most one thread does.
+#[derive(Default)]
+pub struct RunState {
+    pub call: Syscall,
+    pub block: BlockState,
+    pub then: Option<Then>,
+    /// The task has left; late events are dropped.
+    pub dead: bool,
+}
+
+pub struct Task {
+    pub tid: i32,
+    pub kernel: Weak<Kernel>,
+    pub group: Arc<ThreadGroup>,
+    /// The host thread that runs it; another one after exec.
+    pub thread: RwLock<Arc<Thread>>,
+    pub mm: RwLock<Arc<AddressSpace>>,
+    pub files: RwLock<Arc<FdTable>>,
+    pub fs: RwLock<Arc<FsContext>>,
+    pub cred: RwLock<Arc<Cred>>,
+    pub sig: Mutex<TaskSignals>,
+    /// Set where signals (or an end, or a stop) may have to be looked at before the guest goes on.
+    pub attention: AtomicBool,
+    pub run: Mutex<RunState>,
+    /// `comm`: at most 15 bytes.
+    pub name: Mutex<Vec<u8>>,
+    pub clear_child_tid: AtomicU64,
+    pub robust_list: AtomicU64,
+    /// A vfork parent that waits for this child to exec or end.
+    pub vfork_done: Mutex<Option<Arc<crate::wait_queue::WaitQueue>>>,
+    sched: AtomicU8,
+    waker: Arc<TaskWaker>,
+}
+
+/// Puts its task on the ready list when told.
+struct TaskWaker(Weak<Task>);
+
+impl Waiter for TaskWaker {
+    fn notify(&self, _events: PollEvents) {
+        if let Some(t) = self.0.upgrade() {
+            t.wake();
+        }
+    }
+}
+
+/// What a new task is made of.
+pub struct NewTask {
+    pub tid: i32,
+    pub group: Arc<ThreadGroup>,
+    pub thread: Arc<Thread>,
+    pub mm: Arc<AddressSpace>,
+    pub files: Arc<FdTable>,
+    pub fs: Arc<FsContext>,
+    pub cred: Arc<Cred>,
+    pub sig: TaskSignals,
+    pub name: Vec<u8>,
+}
+
+impl Task {
+    pub fn new(kernel: &Arc<Kernel>, new: NewTask) -> Arc<Task> {
+        Arc::new_cyclic(|me| Task {
+            tid: new.tid,
+            kernel: Arc::downgrade(kernel),
+            group: new.group,
+            thread: RwLock::new(new.thread),
+            mm: RwLock::new(new.mm),
+            files: RwLock::new(new.files),
+            fs: RwLock::new(new.fs),
+            cred: RwLock::new(new.cred),
+            sig: Mutex::new(new.sig),
+            attention: AtomicBool::new(false),
+            run: Mutex::new(RunState::default()),
+            name: Mutex::new(new.name),
+            clear_child_tid: AtomicU64::new(0),
+            robust_list: AtomicU64::new(0),
+            vfork_done: Mutex::new(None),
+            sched: AtomicU8::new(RUNNING),
+            waker: Arc::new(TaskWaker(me.clone())),
+        })
+    }
+
+    pub fn cred(&self) -> Arc<Cred> {
+        self.cred.read().clone()
+    }
+    pub fn files(&self) -> Arc<FdTable> {
+        self.files.read().clone()
+    }
+    pub fn fs(&self) -> Arc<FsContext> {
+        self.fs.read().clone()
+    }
+    pub fn mm(&self) -> Arc<AddressSpace> {
+        self.mm.read().clone()
+    }
+    pub fn thread(&self) -> Arc<Thread> {
+        self.thread.read().clone()
+    }
+    /// What queues tell.
+    pub fn waker(&self) -> Arc<dyn Waiter> {
+        self.waker.clone()
+    }
+
+    /// Ends a wait: the handler will be called again. Harmless at any time.
+    pub fn wake(self: &Arc<Task>) {
+        loop {
+            match self.sched.load(Ordering::SeqCst) {
+                BLOCKED => {
+                    if self
+                        .sched
+                        .compare_exchange(BLOCKED, QUEUED, Ordering::SeqCst, Ordering::SeqCst)
+                        .is_ok()
+                    {
+                        if let Some(k) = self.kernel.upgrade() {
+                            k.ready.push(self.clone());
+                        }
+                        return;
+                    }
+                }
+                RUNNING => {
+                    if self.sched.compare_exchange(RUNNING, WOKEN, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+                    {
+                        return;
+                    }
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// The handler begins (again).
+    pub(crate) fn set_running(&self) {
+        self.sched.store(RUNNING, Ordering::SeqCst);
+    }
+
+    /// The handler wants to wait: `false` where it was woken meanwhile and must run again at once.
+    pub(crate) fn set_blocked(&self) -> bool {
+        self.sched.compare_exchange(RUNNING, BLOCKED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Makes the task look at its signals soon, wherever it is.
+    pub fn kick(self: &Arc<Task>) {
+        self.attention.store(true, Ordering::SeqCst);
+        self.wake();
+        self.thread().interrupt();
+    }
+}

@@ -1,0 +1,114 @@
+//! A thread group: what the threads of a process share, and its place among the others (credentials(7), wait(2)).
+
+use std::sync::atomic::{AtomicI32, AtomicU64};
+use std::sync::{Arc, Weak};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::task::Task;
+use super::Kernel;
+use crate::limits::Limits;
+use crate::signal::{PendingQueue, SigAction, NSIG};
+use crate::wait_queue::WaitQueue;
+
+/// Signal actions; shared by `CLONE_SIGHAND`.
+pub struct SigHand {
+    pub actions: [SigAction; NSIG],
+}
+
+/// How a process ended, or will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    Code(u8),
+    /// Signal number, and whether a core was "dumped".
+    Signal(i32, bool),
+}
+
+impl ExitStatus {
+    /// The status word of wait4(2).
+    pub fn to_wait(self) -> i32 {
+        match self {
+            ExitStatus::Code(c) => (c as i32) << 8,
+            ExitStatus::Signal(s, core) => s | if core { 0x80 } else { 0 },
+        }
+    }
+}
+
+/// Job-control and family state, under one lock.
+#[derive(Default)]
+pub struct GroupState {
+    pub threads: Vec<Arc<Task>>,
+    pub children: Vec<Arc<ThreadGroup>>,
+    pub parent: Weak<ThreadGroup>,
+    pub pgid: i32,
+    pub sid: i32,
+    /// Set once the group is to end: every thread leaves with this.
+    pub exiting: Option<ExitStatus>,
+    /// Set when the last thread is gone; the group is a zombie until waited for.
+    pub zombie: Option<ExitStatus>,
+    /// The signal that stopped the group, until it is continued.
+    pub stopped: Option<i32>,
+    /// State changes that wait4 has not yet reported: stopped by, continued.
+    pub report_stop: Option<i32>,
+    pub report_continue: bool,
+    /// Sent to the parent at the end; 0 for none (clone(2)).
+    pub exit_signal: i32,
+    pub child_subreaper: bool,
+    /// Sent to this group when its parent thread ends (`PR_SET_PDEATHSIG`).
+    pub pdeath_signal: i32,
+    pub has_execed: bool,
+    /// Times of waited-for children, in nanoseconds (user, system).
+    pub child_times: (u64, u64),
+}
+
+pub struct ThreadGroup {
+    pub pid: i32,
+    pub kernel: Weak<Kernel>,
+    pub state: Mutex<GroupState>,
+    pub sighand: RwLock<Arc<Mutex<SigHand>>>,
+    /// Signals for the group as a whole.
+    pub pending: Mutex<PendingQueue>,
+    pub limits: RwLock<Limits>,
+    /// Told when a child changed state (wait4), with `IN`.
+    pub child_wait: WaitQueue,
+    /// Told when this group becomes a zombie (pidfd) or all other threads have left (exec).
+    pub exit_wait: WaitQueue,
+    /// `CLOCK_MONOTONIC` and boot time at start, for /proc/PID/stat.
+    pub started: u64,
+    /// CPU time (user, system) of threads that have left, in nanoseconds.
+    pub dead_utime: AtomicU64,
+    pub dead_stime: AtomicU64,
+    /// `oom_score_adj` as set.
+    pub oom_score_adj: AtomicI32,
+    /// The three interval timers (setitimer(2)).
+    pub itimers: Mutex<Itimers>,
+}
+
+/// Interval timers: deadline and interval of `ITIMER_REAL` in monotonic nanoseconds, with what is armed for it.
+#[derive(Default)]
+pub struct Itimers {
+    pub real_deadline: Option<u64>,
+    pub real_interval: u64,
+    pub real_armed: Option<crate::time::Armed>,
+}
+
+impl ThreadGroup {
+    /// The action for a signal.
+    pub fn action(&self, signo: i32) -> SigAction {
+        let hand = self.sighand.read().clone();
+        let hand = hand.lock();
+        usize::try_from(signo - 1).ok().and_then(|i| hand.actions.get(i).copied()).unwrap_or_default()
+    }
+    /// The parent's process number, 0 without one.
+    pub fn ppid(&self) -> i32 {
+        self.state.lock().parent.upgrade().map_or(0, |p| p.pid)
+    }
+    /// The soft limit of a resource.
+    pub fn limit(&self, resource: usize) -> u64 {
+        self.limits.read().soft(resource)
+    }
+    /// The threads that have not left yet.
+    pub fn threads(&self) -> Vec<Arc<Task>> {
+        self.state.lock().threads.clone()
+    }
+}

@@ -1,0 +1,1 @@
+//! The ELF loader and the start of a program.

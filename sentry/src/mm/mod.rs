@@ -1,0 +1,23 @@
+//! Memory: the truth about a guest's address space (the VMA table) and how handlers reach guest memory.
+
+pub mod space;
+pub mod user;
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use linux_abi::Result;
+pub use platform::Action;
+pub use space::AddressSpace;
+pub use user::{Mem, Sink, SliceSource, Source, UserBuf, UserPtr, VecSink};
+
+/// Something that mmap(2) can map: a host descriptor stands behind it.
+pub trait Mappable: Send + Sync {
+    /// The descriptor to map for a range. It must have no more rights than `writable` says where the mapping is
+    /// shared; a private mapping takes any readable descriptor.
+    fn descriptor(&self, shared: bool, writable: bool) -> Result<Arc<OwnedFd>>;
+    /// (device, inode) for `/proc/PID/maps`.
+    fn identity(&self) -> (u64, u64);
+    /// What `/proc/PID/maps` shows as the path; empty for anonymous.
+    fn name(&self) -> String;
+}

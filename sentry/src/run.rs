@@ -1,0 +1,1 @@
+//! Runs tasks: from an event to a handler to a reply.

@@ -1,0 +1,181 @@
+//! File descriptions: what open(2) makes and descriptors share. The trait [`FileOps`] is what differs between kinds.
+
+use std::any::Any;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+
+use linux_abi::{Errno, Result};
+use parking_lot::Mutex;
+
+use super::inode::{DirEntry, InodeRef};
+use super::path::VfsPath;
+use crate::mm::{Mappable, Mem, Sink, Source};
+use crate::wait_queue::{PollEvents, WaitQueue};
+
+/// Who keeps the file position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Positioning {
+    /// The description has an offset, kept by the VFS (regular files, directories).
+    Offset,
+    /// There is none: lseek gives `ESPIPE` (pipes, sockets, terminals).
+    Stream,
+    /// A donated host descriptor whose position other host processes share.
+    Host,
+}
+
+/// What ioctl(2) gives to a file.
+pub struct Ioctl<'a, 'm> {
+    pub mem: &'a Mem<'m>,
+    /// The request, 32 bits (the kernel ignores the rest).
+    pub request: u32,
+    pub arg: u64,
+}
+
+/// What a kind of file does. Calls never block: what would wait returns `EAGAIN`, and the caller waits on
+/// [`FileOps::wait_queue`]. `pos` is the offset for [`Positioning::Offset`], else 0.
+pub trait FileOps: Send + Sync + Any {
+    fn positioning(&self) -> Positioning {
+        Positioning::Offset
+    }
+    fn read(&self, _file: &File, _pos: u64, _to: &mut dyn Sink) -> Result<usize> {
+        Err(Errno::EINVAL)
+    }
+    fn write(&self, _file: &File, _pos: u64, _from: &mut dyn Source) -> Result<usize> {
+        Err(Errno::EINVAL)
+    }
+    /// Writes at the end (`O_APPEND`), atomically; returns the count and the new position.
+    fn append(&self, _file: &File, _from: &mut dyn Source) -> Result<(usize, u64)> {
+        Err(Errno::EINVAL)
+    }
+    /// The size that `SEEK_END` counts from.
+    fn size(&self, file: &File) -> Result<u64> {
+        match file.inode() {
+            Some(i) => i.attrs().map(|a| a.size),
+            None => Err(Errno::ESPIPE),
+        }
+    }
+    /// `SEEK_DATA` and `SEEK_HOLE` (whence 3, 4), and all seeks of [`Positioning::Host`].
+    fn seek(&self, file: &File, offset: i64, whence: u32) -> Result<u64> {
+        let size = self.size(file)?;
+        let at = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+        match whence {
+            3 if at < size => Ok(at),
+            4 if at < size => Ok(size),
+            3 | 4 => Err(Errno::ENXIO),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+    /// What is ready now (poll(2)); regular files are always ready.
+    fn poll(&self, _file: &File) -> PollEvents {
+        PollEvents::IN | PollEvents::OUT | PollEvents::RDNORM | PollEvents::WRNORM
+    }
+    /// Told when `poll` may have changed; `None` for what is always ready (epoll refuses it with `EPERM`).
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        None
+    }
+    fn ioctl(&self, _file: &File, _io: &Ioctl<'_, '_>) -> Result<i64> {
+        Err(Errno::ENOTTY)
+    }
+    /// What mmap(2) maps.
+    fn mappable(&self, _file: &File) -> Result<Arc<dyn Mappable>> {
+        Err(Errno::ENODEV)
+    }
+    /// Entries from `cookie` on (0 is the start), at most `max` of them, `.` and `..` not among them; empty at the end.
+    /// Cookies 0, 1, 2 are the VFS's own (for `.` and `..`).
+    fn readdir(&self, _file: &File, _cookie: u64, _max: usize) -> Result<Vec<DirEntry>> {
+        Err(Errno::ENOTDIR)
+    }
+    fn truncate(&self, file: &File, size: u64) -> Result<()> {
+        let set = super::inode::SetAttrs { size: Some(size), ..Default::default() };
+        file.inode().ok_or(Errno::EINVAL)?.set_attrs(&set)
+    }
+    fn allocate(&self, _file: &File, _mode: u32, _offset: u64, _len: u64) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+    fn sync(&self, _file: &File, _data_only: bool) -> Result<()> {
+        Err(Errno::EINVAL)
+    }
+    /// The last descriptor is gone.
+    fn release(&self, _file: &File) {}
+    /// A host descriptor whose bytes at an offset are this file's bytes, where there is one (sendfile, loader).
+    fn host_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+    /// `lines` of `/proc/PID/fdinfo/N` beyond pos, flags and mnt_id.
+    fn fdinfo(&self) -> String {
+        String::new()
+    }
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// An open file description (open(2)).
+pub struct File {
+    pub ops: Arc<dyn FileOps>,
+    /// Where it was opened; `None` for pipes, sockets and anonymous files.
+    pub path: Option<VfsPath>,
+    /// Its inode, also for files without a place where they have one.
+    inode: Option<InodeRef>,
+    /// `O_*` flags; the access mode never changes.
+    flags: AtomicU32,
+    /// The position; its lock makes read(2) and write(2) of one description atomic to each other.
+    pub pos: Mutex<u64>,
+    /// What `/proc/PID/fd/N` shows for a file without a place ("pipe:[12]").
+    pub label: String,
+}
+
+impl File {
+    pub fn new(
+        ops: Arc<dyn FileOps>,
+        path: Option<VfsPath>,
+        inode: Option<InodeRef>,
+        flags: u32,
+    ) -> Arc<File> {
+        Arc::new(File {
+            ops,
+            path,
+            inode,
+            flags: AtomicU32::new(flags),
+            pos: Mutex::new(0),
+            label: String::new(),
+        })
+    }
+    /// A file that has no place in the tree (pipe, eventfd, socket, …).
+    pub fn anonymous(ops: Arc<dyn FileOps>, inode: Option<InodeRef>, flags: u32, label: String) -> Arc<File> {
+        Arc::new(File { ops, path: None, inode, flags: AtomicU32::new(flags), pos: Mutex::new(0), label })
+    }
+    pub fn inode(&self) -> Option<&InodeRef> {
+        self.inode.as_ref()
+    }
+    pub fn flags(&self) -> u32 {
+        self.flags.load(Ordering::Relaxed)
+    }
+    /// fcntl(F_SETFL): replaces the changeable flags.
+    pub fn set_flags(&self, flags: u32) {
+        self.flags.store(flags, Ordering::Relaxed);
+    }
+    pub fn nonblocking(&self) -> bool {
+        self.flags() & libc::O_NONBLOCK as u32 != 0
+    }
+    /// Opened for reading and not `O_PATH`.
+    pub fn readable(&self) -> bool {
+        self.flags() & (libc::O_ACCMODE | libc::O_PATH) as u32 != libc::O_WRONLY as u32 && !self.is_path()
+    }
+    pub fn writable(&self) -> bool {
+        self.flags() & libc::O_ACCMODE as u32 != libc::O_RDONLY as u32 && !self.is_path()
+    }
+    pub fn is_path(&self) -> bool {
+        self.flags() & libc::O_PATH as u32 != 0
+    }
+    /// The ops as their own type.
+    pub fn downcast<T: 'static>(&self) -> Option<&T> {
+        self.ops.as_any().downcast_ref::<T>()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let ops = self.ops.clone();
+        ops.release(self);
+    }
+}
