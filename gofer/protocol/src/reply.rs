@@ -1,0 +1,321 @@
+//! What the gofer answers, and what it says unasked.
+
+use linux_abi::Errno;
+
+use crate::attr::Attr;
+use crate::wire::{Malformed, Reader, Wire, Writer};
+use crate::{NodeId, MAX_MESSAGE, MAX_WALK};
+
+/// The head of every answer: which request, how it went, how many descriptors came along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyHeader {
+    pub id: u64,
+    pub result: Result<(), Errno>,
+    pub fds: u32,
+}
+
+impl ReplyHeader {
+    pub fn decode(r: &mut Reader<'_>) -> Result<ReplyHeader, Malformed> {
+        let id = r.u64()?;
+        let errno = r.u32()?;
+        let fds = r.u32()?;
+        let result = match errno {
+            0 => Ok(()),
+            1..=4095 => Err(Errno(errno as i32)),
+            _ => return Err(Malformed("error number")),
+        };
+        if fds as usize > crate::MAX_FDS {
+            return Err(Malformed("descriptor count"));
+        }
+        Ok(ReplyHeader { id, result, fds })
+    }
+}
+
+/// Where [`finish_reply`] puts the outcome.
+const ERRNO_AT: usize = 8;
+const FDS_AT: usize = 12;
+const HEADER: usize = 16;
+
+/// Starts an answer in an empty writer; the body follows, then [`finish_reply`].
+pub fn begin_reply(w: &mut Writer, id: u64) {
+    w.clear();
+    w.u64(id);
+    w.u32(0);
+    w.u32(0);
+}
+
+/// Ends an answer: notes the descriptors, or drops the body in favour of an error.
+pub fn finish_reply(w: &mut Writer, result: Result<u32, Errno>) {
+    match result {
+        Ok(fds) => w.patch_u32(FDS_AT, fds),
+        Err(e) => {
+            w.truncate(HEADER);
+            w.patch_u32(ERRNO_AT, u32::try_from(e.0).ok().filter(|n| (1..4096).contains(n)).unwrap_or(5));
+        }
+    }
+}
+
+/// A file that was made: its node and attributes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    pub node: NodeId,
+    pub attr: Attr,
+}
+
+impl Wire for Made {
+    fn encode(&self, w: &mut Writer) {
+        w.u64(self.node);
+        self.attr.encode(w);
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<Made, Malformed> {
+        let made = Made { node: r.u64()?, attr: Attr::decode(r)? };
+        if made.node == 0 {
+            return Err(Malformed("node 0"));
+        }
+        Ok(made)
+    }
+}
+
+/// An exposed tree, in the order of the gofer's configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tree {
+    pub root: Made,
+    pub writable: bool,
+}
+
+/// The answer to [`crate::Request::Hello`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trees(pub Vec<Tree>);
+
+impl Wire for Trees {
+    fn encode(&self, w: &mut Writer) {
+        w.u32(crate::VERSION);
+        w.u32(self.0.len() as u32);
+        for tree in &self.0 {
+            w.u8(u8::from(tree.writable));
+            tree.root.encode(w);
+        }
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<Trees, Malformed> {
+        if r.u32()? != crate::VERSION {
+            return Err(Malformed("version"));
+        }
+        let count = r.count(9 + Attr::SIZE, MAX_MESSAGE)?;
+        let mut trees = Vec::with_capacity(count);
+        for _ in 0..count {
+            let writable = match r.u8()? {
+                0 => false,
+                1 => true,
+                _ => return Err(Malformed("mode of a tree")),
+            };
+            trees.push(Tree { root: Made::decode(r)?, writable });
+        }
+        Ok(Trees(trees))
+    }
+}
+
+/// The answer to [`crate::Request::Walk`]: the files found, in order. Where there are fewer than names, either
+/// `stop` says why the next name gave nothing, or the last one found is not a directory. Where the last one found is
+/// a symbolic link, `link` is its target.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct WalkReply {
+    pub found: Vec<Made>,
+    pub stop: Option<Errno>,
+    pub link: Option<Vec<u8>>,
+}
+
+impl Wire for WalkReply {
+    fn encode(&self, w: &mut Writer) {
+        w.u32(self.stop.map_or(0, |e| e.0 as u32));
+        w.u32(self.found.len() as u32);
+        self.found.iter().for_each(|m| m.encode(w));
+        w.bytes(self.link.as_deref().unwrap_or(&[]));
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<WalkReply, Malformed> {
+        let stop = match r.u32()? {
+            0 => None,
+            e @ 1..=4095 => Some(Errno(e as i32)),
+            _ => return Err(Malformed("error number")),
+        };
+        let count = r.count(8 + Attr::SIZE, MAX_WALK)?;
+        let mut found = Vec::with_capacity(count);
+        for _ in 0..count {
+            found.push(Made::decode(r)?);
+        }
+        let link = r.bytes(crate::MAX_LINK)?;
+        if link.contains(&0) {
+            return Err(Malformed("link target"));
+        }
+        let link = if link.is_empty() { None } else { Some(link.to_vec()) };
+        Ok(WalkReply { found, stop, link })
+    }
+}
+
+/// One entry of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirEntry {
+    pub name: Vec<u8>,
+    pub ino: u64,
+    /// Where to go on behind this entry.
+    pub next_cookie: u64,
+    /// `d_type`.
+    pub d_type: u8,
+    /// With [`crate::Entries::WithNodes`], where the entry could be looked at.
+    pub made: Option<Made>,
+}
+
+/// The answer to [`crate::Request::Readdir`], without `.` and `..`; empty at the end.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct DirEntries {
+    pub entries: Vec<DirEntry>,
+    /// Nothing follows these.
+    pub end: bool,
+}
+
+impl DirEntry {
+    /// The most bytes that an entry takes.
+    pub const MAX_SIZE: usize = Self::MIN_SIZE + 8 + Attr::SIZE + crate::MAX_NAME;
+    const MIN_SIZE: usize = 8 + 8 + 1 + 1 + 4;
+}
+
+impl Wire for DirEntry {
+    fn encode(&self, w: &mut Writer) {
+        w.u64(self.ino);
+        w.u64(self.next_cookie);
+        w.u8(self.d_type);
+        w.u8(u8::from(self.made.is_some()));
+        if let Some(made) = &self.made {
+            made.encode(w);
+        }
+        w.bytes(&self.name);
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<DirEntry, Malformed> {
+        let ino = r.u64()?;
+        let next_cookie = r.u64()?;
+        let d_type = r.u8()?;
+        let made = match r.u8()? {
+            0 => None,
+            1 => Some(Made::decode(r)?),
+            _ => return Err(Malformed("entry")),
+        };
+        Ok(DirEntry { name: r.name()?.to_vec(), ino, next_cookie, d_type, made })
+    }
+}
+
+impl Wire for DirEntries {
+    fn encode(&self, w: &mut Writer) {
+        w.u32(u32::from(self.end));
+        w.u32(self.entries.len() as u32);
+        self.entries.iter().for_each(|e| e.encode(w));
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<DirEntries, Malformed> {
+        let end = match r.u32()? {
+            0 => false,
+            1 => true,
+            _ => return Err(Malformed("end of listing")),
+        };
+        let count = r.count(DirEntry::MIN_SIZE, MAX_MESSAGE)?;
+        let mut entries = Vec::with_capacity(count);
+        for _ in 0..count {
+            entries.push(DirEntry::decode(r)?);
+        }
+        if entries.is_empty() && !end {
+            return Err(Malformed("listing without progress"));
+        }
+        Ok(DirEntries { entries, end })
+    }
+}
+
+/// A link target, an extended attribute's value, or a list of attribute names.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Bytes(pub Vec<u8>);
+
+impl Wire for Bytes {
+    fn encode(&self, w: &mut Writer) {
+        w.bytes(&self.0);
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<Bytes, Malformed> {
+        Ok(Bytes(r.bytes(MAX_MESSAGE)?.to_vec()))
+    }
+}
+
+/// statfs(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Statfs {
+    pub kind: u64,
+    pub bsize: u64,
+    pub frsize: u64,
+    pub blocks: u64,
+    pub bfree: u64,
+    pub bavail: u64,
+    pub files: u64,
+    pub ffree: u64,
+    pub namelen: u64,
+    pub flags: u64,
+}
+
+impl Wire for Statfs {
+    fn encode(&self, w: &mut Writer) {
+        let all = [self.kind, self.bsize, self.frsize, self.blocks, self.bfree, self.bavail];
+        all.into_iter().for_each(|v| w.u64(v));
+        [self.files, self.ffree, self.namelen, self.flags].into_iter().for_each(|v| w.u64(v));
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<Statfs, Malformed> {
+        Ok(Statfs {
+            kind: r.u64()?,
+            bsize: r.u64()?,
+            frsize: r.u64()?,
+            blocks: r.u64()?,
+            bfree: r.u64()?,
+            bavail: r.u64()?,
+            files: r.u64()?,
+            ffree: r.u64()?,
+            namelen: r.u64()?,
+            flags: r.u64()?,
+        })
+    }
+}
+
+/// What happened to a cached directory on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoticeKind {
+    /// The name was made, removed, renamed, or its attributes changed.
+    Entry,
+    /// Anything in the directory, or the directory itself, may be other than before.
+    Directory,
+    /// Events were lost: nothing that is cached may be trusted.
+    Everything,
+}
+
+/// Sent unasked on a connection of its own: a host-side change below a watched directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    pub kind: NoticeKind,
+    /// The directory; 0 with [`NoticeKind::Everything`].
+    pub node: NodeId,
+    /// The name, with [`NoticeKind::Entry`].
+    pub name: Vec<u8>,
+}
+
+impl Wire for Notice {
+    fn encode(&self, w: &mut Writer) {
+        w.u32(match self.kind {
+            NoticeKind::Entry => 1,
+            NoticeKind::Directory => 2,
+            NoticeKind::Everything => 3,
+        });
+        w.u64(self.node);
+        w.bytes(&self.name);
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<Notice, Malformed> {
+        let (kind, node) = (r.u32()?, r.u64()?);
+        let name = r.bytes(crate::MAX_NAME)?.to_vec();
+        let kind = match kind {
+            1 if crate::valid_name(&name) => NoticeKind::Entry,
+            2 if name.is_empty() => NoticeKind::Directory,
+            3 if name.is_empty() => NoticeKind::Everything,
+            _ => return Err(Malformed("notice")),
+        };
+        Ok(Notice { kind, node, name })
+    }
+}
