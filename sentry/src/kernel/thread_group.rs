@@ -73,6 +73,9 @@ pub struct ThreadGroup {
     pub child_wait: WaitQueue,
     /// Told when this group becomes a zombie (pidfd) or all other threads have left (exec).
     pub exit_wait: WaitQueue,
+    /// Told with `IN` whenever a signal is queued for the group or one of its threads (signalfd). One handle for the
+    /// whole family: a child gets a clone of its parent's, since it inherits the parent's signalfds.
+    pub signal_wait: WaitQueue,
     /// `CLOCK_MONOTONIC` and boot time at start, for /proc/PID/stat.
     pub started: u64,
     /// CPU time (user, system) of threads that have left, in nanoseconds.

@@ -74,6 +74,20 @@ pub trait FileOps: Send + Sync + Any {
     fn wait_queue(&self) -> Option<&WaitQueue> {
         None
     }
+    /// Whether a blocking write(2) goes on until all is written (pipes and stream sockets: a short count of `write`
+    /// means "wait and go on", with the count so far in `block.progress`).
+    fn write_all_semantics(&self) -> bool {
+        false
+    }
+    /// Whether `EPIPE` comes with SIGPIPE (not so for datagram and packet sockets).
+    fn sigpipe(&self) -> bool {
+        true
+    }
+    /// How long a blocking read (or write) may wait at most, in nanoseconds: `SO_RCVTIMEO`, `SO_SNDTIMEO`. When that
+    /// has passed the call returns `EAGAIN` (socket(7)).
+    fn io_timeout(&self, _writing: bool) -> Option<u64> {
+        None
+    }
     fn ioctl(&self, _file: &File, _io: &Ioctl<'_, '_>) -> Result<i64> {
         Err(Errno::ENOTTY)
     }

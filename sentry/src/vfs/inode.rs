@@ -18,6 +18,8 @@ pub type InodeRef = Arc<dyn Inode>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum FileKind {
+    /// Anonymous inodes (eventfd, epoll, …) have no type bits.
+    Anon = 0,
     Fifo = 0o010000,
     Char = 0o020000,
     Dir = 0o040000,
