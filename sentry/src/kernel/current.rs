@@ -8,7 +8,7 @@ use platform::{Action, CloneSpec, Syscall, Thread};
 use super::task::{BlockState, Task};
 use super::{Kernel, SysResult};
 use crate::mm::Mem;
-use crate::vfs::File;
+use crate::vfs::{File, Lookup};
 use crate::wait_queue::{PollEvents, WaitQueue};
 
 /// How a wait that a signal ends is answered (signal(7), "Interruption of system calls").
@@ -107,6 +107,27 @@ impl Ctx<'_> {
     /// The soft limit of a resource of this thread group.
     pub fn limit(&self, resource: usize) -> u64 {
         self.task.group.limit(resource)
+    }
+
+    /// A path argument (`EFAULT`, `ENAMETOOLONG`).
+    pub fn path(&self, addr: u64) -> Result<Vec<u8>, Errno> {
+        self.mem.read_cstr(addr, crate::vfs::walk::PATH_MAX)
+    }
+
+    /// Path walks of this task, from its working directory.
+    pub fn lookup(&self) -> Lookup {
+        Lookup { fs: self.task.fs().get(), cred: self.task.cred(), base: None }
+    }
+
+    /// Path walks of this task for the `*at` calls: a relative path begins at `dirfd` (`EBADF`, `ENOTDIR`).
+    pub fn lookup_at(&self, dirfd: i32, path: &[u8]) -> Result<Lookup, Errno> {
+        let mut look = self.lookup();
+        if dirfd != libc::AT_FDCWD && path.first() != Some(&b'/') {
+            let file = self.file_any(dirfd)?;
+            // A file without a place is no directory either.
+            look.base = Some(file.path.clone().ok_or(Errno::ENOTDIR)?);
+        }
+        Ok(look)
     }
 
     /// Puts a file into the descriptor table at the lowest number.

@@ -2,17 +2,11 @@
 
 use parking_lot::Mutex;
 
+pub use crate::vfs::FsInner;
 use crate::vfs::VfsPath;
 
 pub struct FsContext {
     pub inner: Mutex<FsInner>,
-}
-
-#[derive(Clone)]
-pub struct FsInner {
-    pub root: VfsPath,
-    pub cwd: VfsPath,
-    pub umask: u32,
 }
 
 impl FsContext {

@@ -51,6 +51,8 @@ pub struct Kernel {
     /// Processes ever made, for `/proc/stat`.
     pub forks: AtomicU64,
     pub hostname: Mutex<Vec<u8>>,
+    /// What is mounted where.
+    pub mounts: Arc<crate::vfs::Namespace>,
 }
 
 impl Kernel {

@@ -44,6 +44,26 @@ pub trait FileOps: Send + Sync + Any {
     fn write(&self, _file: &File, _pos: u64, _from: &mut dyn Source) -> Result<usize> {
         Err(Errno::EINVAL)
     }
+    /// pread(2): reads at an offset whatever the position is; `ESPIPE` for streams. A donated file that can seek
+    /// overrides it.
+    fn read_at(&self, file: &File, pos: u64, to: &mut dyn Sink) -> Result<usize> {
+        match self.positioning() {
+            Positioning::Offset => self.read(file, pos, to),
+            _ => Err(Errno::ESPIPE),
+        }
+    }
+    /// pwrite(2), as [`FileOps::read_at`].
+    fn write_at(&self, file: &File, pos: u64, from: &mut dyn Source) -> Result<usize> {
+        match self.positioning() {
+            Positioning::Offset => self.write(file, pos, from),
+            _ => Err(Errno::ESPIPE),
+        }
+    }
+    /// Whether a blocking write(2) goes on until all is written (pipes, stream sockets): [`FileOps::write`] then
+    /// returns short counts, and the caller waits for more room.
+    fn writes_all(&self) -> bool {
+        false
+    }
     /// Writes at the end (`O_APPEND`), atomically; returns the count and the new position.
     fn append(&self, _file: &File, _from: &mut dyn Source) -> Result<(usize, u64)> {
         Err(Errno::EINVAL)
@@ -136,6 +156,18 @@ pub struct File {
     pub pos: Mutex<u64>,
     /// What `/proc/PID/fd/N` shows for a file without a place ("pipe:[12]").
     pub label: String,
+    /// Something happened to it that its end must undo or that is done once: see [`Mark`].
+    marks: AtomicU32,
+}
+
+/// Once-only facts of a description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Mark {
+    /// It has held a lock of flock(2) or fcntl(2) `F_OFD_SETLK`.
+    Locked = 1,
+    /// A write has taken away the set-id bits.
+    SetIdsDropped = 2,
 }
 
 impl File {
@@ -152,11 +184,20 @@ impl File {
             flags: AtomicU32::new(flags),
             pos: Mutex::new(0),
             label: String::new(),
+            marks: AtomicU32::new(0),
         })
     }
     /// A file that has no place in the tree (pipe, eventfd, socket, …).
     pub fn anonymous(ops: Arc<dyn FileOps>, inode: Option<InodeRef>, flags: u32, label: String) -> Arc<File> {
-        Arc::new(File { ops, path: None, inode, flags: AtomicU32::new(flags), pos: Mutex::new(0), label })
+        Arc::new(File {
+            ops,
+            path: None,
+            inode,
+            flags: AtomicU32::new(flags),
+            pos: Mutex::new(0),
+            label,
+            marks: AtomicU32::new(0),
+        })
     }
     pub fn inode(&self) -> Option<&InodeRef> {
         self.inode.as_ref()
@@ -180,6 +221,15 @@ impl File {
     }
     pub fn is_path(&self) -> bool {
         self.flags() & libc::O_PATH as u32 != 0
+    }
+    /// Sets a mark; whether it was set before.
+    pub fn mark(&self, mark: Mark) -> bool {
+        let bit = mark as u32;
+        self.marks.load(Ordering::Relaxed) & bit != 0
+            || self.marks.fetch_or(bit, Ordering::Relaxed) & bit != 0
+    }
+    fn marked(&self, mark: Mark) -> bool {
+        self.marks.load(Ordering::Relaxed) & mark as u32 != 0
     }
     /// The ops as their own type.
     pub fn downcast<T: 'static>(&self) -> Option<&T> {
