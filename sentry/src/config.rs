@@ -1,0 +1,154 @@
+//! What the launcher tells the sentry: one JSON document in a memfd. Byte strings (paths, arguments) need not be
+//! UTF-8; they travel as text in which each character stands for the byte of its number.
+
+use serde::{Deserialize, Serialize};
+
+use jail::Layers;
+
+/// A whole sandbox, resolved: no path here is relative, nothing is looked up any more.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SentryConfig {
+    /// The command with its arguments; never empty. `argv[0]` is looked up in `PATH` of `env` unless it has a slash.
+    #[serde(with = "byte_strings")]
+    pub argv: Vec<Vec<u8>>,
+    /// `KEY=VALUE` each.
+    #[serde(with = "byte_strings")]
+    pub env: Vec<Vec<u8>>,
+    #[serde(with = "byte_string")]
+    pub cwd: Vec<u8>,
+    /// Whether `cwd` was asked for by `--cwd` (a missing one is then an error), or is the caller's.
+    pub cwd_explicit: bool,
+    pub uid: u32,
+    pub gid: u32,
+    pub groups: Vec<u32>,
+    pub umask: u32,
+    #[serde(with = "byte_string")]
+    pub hostname: Vec<u8>,
+    /// The first is the root, with `tree` 0 and `dest` "/"; later ones lie over earlier ones.
+    pub mounts: Vec<Mount>,
+    /// Absolute guest paths that do not exist inside.
+    #[serde(with = "byte_strings")]
+    pub hide: Vec<Vec<u8>>,
+    /// Signals (bit N-1 for signal N) that the caller ignores: the command starts with them ignored.
+    pub ignored_signals: u64,
+    /// Resource limits of the caller (soft, hard), by resource number; `u64::MAX` is unlimited.
+    pub limits: Vec<(u64, u64)>,
+    /// Standard streams 0, 1, 2.
+    pub streams: [Stream; 3],
+    /// Whether the launcher's process group is in the foreground of its terminal.
+    pub foreground: bool,
+    /// Processors that guests may use.
+    pub cpus: usize,
+    pub log: Log,
+    pub layers: Layers,
+    /// For those who work on the filters: name a refused call instead of dying.
+    pub trap_refused_calls: bool,
+    pub fds: Descriptors,
+}
+
+/// One tree of the gofer in the guest's view.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Mount {
+    /// Which of the gofer's trees.
+    pub tree: usize,
+    /// Where it lies in the guest; absolute and normal.
+    #[serde(with = "byte_string")]
+    pub dest: Vec<u8>,
+    pub mode: MountMode,
+}
+
+/// How writes to a mount are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MountMode {
+    /// `EROFS`.
+    Ro,
+    /// On the host, for real.
+    Rw,
+    /// Into a layer in the sentry's memory.
+    Overlay,
+}
+
+/// A standard stream as the caller left it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// The caller closed it: so it is for the command, whatever this process has there.
+    Closed,
+    Terminal,
+    Other,
+}
+
+/// Our own messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// -1 quiet, 0 normal, 1 and more with `-v`.
+    pub verbosity: i8,
+    pub json: bool,
+}
+
+/// Numbers of the descriptors that came with the process, to be taken with `jail::fds::take`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Descriptors {
+    /// The launcher's end: see [`crate::control`]. Its end of file means that the launcher is gone.
+    pub control: i32,
+    /// Connections to the gofer.
+    pub gofer: Vec<i32>,
+    /// Where the gofer tells what changed on the host.
+    pub notices: i32,
+    /// Where `--trace` goes.
+    pub trace: Option<i32>,
+    /// The host's `/proc/cpuinfo`, `meminfo`, `stat`, `loadavg`, read-only, by name.
+    pub proc_files: Vec<(String, i32)>,
+}
+
+impl Descriptors {
+    /// Every number in it.
+    #[must_use]
+    pub fn all(&self) -> Vec<i32> {
+        let mut all = vec![self.control, self.notices];
+        all.extend(&self.gofer);
+        all.extend(self.trace);
+        all.extend(self.proc_files.iter().map(|(_, fd)| *fd));
+        all
+    }
+}
+
+/// A byte as the character of the same number, so that JSON can carry it.
+mod byte_string {
+    use serde::{de::Error, Deserialize, Deserializer, Serializer};
+
+    pub(super) fn encode(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| char::from(*byte)).collect()
+    }
+
+    pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
+        text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect()
+    }
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        decode(&text).ok_or_else(|| D::Error::custom("a character above 255 in a byte string"))
+    }
+}
+
+mod byte_strings {
+    use serde::{de::Error, Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(strings: &[Vec<u8>], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(strings.iter().map(|bytes| super::byte_string::encode(bytes)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Vec<u8>>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        texts
+            .iter()
+            .map(|text| super::byte_string::decode(text))
+            .collect::<Option<_>>()
+            .ok_or_else(|| D::Error::custom("a character above 255 in a byte string"))
+    }
+}
