@@ -1,0 +1,223 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::failure::Failure;
+
+/// Run programs you do not trust, on a kernel of their own.
+#[derive(Debug, Parser)]
+#[command(name = "runsc", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Subcommands,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Run an untrusted program over a copy-on-write view of this machine
+    ///
+    /// The program sees this machine's files; what it writes stays in memory and is gone afterwards. Every system
+    /// call is answered by runsc's own kernel. Without COMMAND, your shell is started.
+    #[command(after_help = EXIT_CODES)]
+    Do(Box<DoOptions>),
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: the command's own; 128+N if signal N ended it; 124 it ran past --timeout;
+125 runsc failed (bad option, could not start); 126 the command cannot be run; 127 not found.";
+
+/// The options of `runsc do`.
+#[derive(Debug, Args)]
+pub(crate) struct DoOptions {
+    /// Show a host path inside, read-only [at DEST]
+    #[arg(long, value_name = "SRC[:DEST]", action = ArgAction::Append)]
+    pub(crate) ro: Vec<OsString>,
+    /// Show a host path inside, writable for real [at DEST]
+    #[arg(long, value_name = "SRC[:DEST]", action = ArgAction::Append)]
+    pub(crate) rw: Vec<OsString>,
+    /// Let a path not exist inside
+    #[arg(long, value_name = "PATH", action = ArgAction::Append)]
+    pub(crate) hide: Vec<PathBuf>,
+    /// Where writes go; `none` makes the root read-only
+    #[arg(long, value_name = "WHERE", value_enum, default_value_t = Overlay::Memory)]
+    pub(crate) overlay: Overlay,
+    /// The working directory inside
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cwd: Option<PathBuf>,
+    /// Set a variable of the environment
+    #[arg(long, value_name = "K=V", action = ArgAction::Append)]
+    pub(crate) env: Vec<OsString>,
+    /// Pass a variable that is otherwise withheld (agents, D-Bus, display)
+    #[arg(long, value_name = "K", action = ArgAction::Append)]
+    pub(crate) pass_env: Vec<OsString>,
+    /// Who the program is inside; 0 has root's rights there, and none outside
+    #[arg(long, value_name = "UID[:GID]")]
+    pub(crate) user: Option<String>,
+    /// The machine's name inside
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hostname: Option<String>,
+    /// Write one line per system call, in strace's form
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) trace: Option<PathBuf>,
+    /// How the program is run
+    #[arg(long, value_name = "PLATFORM", value_enum, default_value_t = PlatformName::Systrap)]
+    pub(crate) platform: PlatformName,
+    /// End the program after this time (10s, 5m, 1h; a bare number is seconds)
+    #[arg(long, value_name = "DUR", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Refuse to run where a layer of isolation is missing
+    #[arg(long)]
+    pub(crate) require_full_isolation: bool,
+    /// Write one JSON line on how it ended to this descriptor
+    #[arg(long, value_name = "N")]
+    pub(crate) status_fd: Option<i32>,
+    /// Say less: errors only
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say more; repeat for more
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// The form of our own messages
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    /// The program and its arguments
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Overlay {
+    Memory,
+    Disk,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlatformName {
+    Auto,
+    Systrap,
+    Ptrace,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// What the user asked for.
+#[derive(Debug)]
+pub(crate) enum Invocation {
+    Do(Box<DoOptions>),
+    /// Help or version.
+    Show(String),
+}
+
+/// Reads the command line, the program's name first.
+pub(crate) fn parse(args: Vec<OsString>) -> Result<Invocation, Failure> {
+    match Cli::try_parse_from(&args) {
+        Ok(Cli { command: Subcommands::Do(options) }) => Ok(Invocation::Do(options)),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Invocation::Show(error.to_string())),
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                Err(Failure::new("no command").hint("try `runsc do -- COMMAND`, or `runsc --help`"))
+            }
+            _ => Err(refusal(&error, &args)),
+        },
+    }
+}
+
+/// Parts of the command line that are designed and not built.
+const NOT_YET: [&str; 42] = [
+    "--policy", "--no-patching", "--root", "--net", "--allow-net", "--memory", "--pids", "--cpus", "--cpu-time",
+    "--disk", "--open-files", "--publish", "--diff", "--cache", "--fail-on", "--export", "--report", "ci", "policy",
+    "doctor", "run", "create", "start", "state", "kill", "delete", "exec", "ps", "list", "pause", "resume", "events",
+    "spec", "features", "completions", "man", "checkpoint", "restore", "update", "wait", "stats", "top",
+];
+
+fn refusal(error: &clap::Error, args: &[OsString]) -> Failure {
+    use clap::error::{ContextKind, ContextValue};
+    let named = [ContextKind::InvalidArg, ContextKind::InvalidSubcommand].into_iter().find_map(|kind| {
+        match error.get(kind) {
+            Some(ContextValue::String(name)) => Some(name.clone()),
+            _ => None,
+        }
+    });
+    let unknown = matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand);
+    if let Some(name) = named.as_deref().filter(|name| unknown && NOT_YET.contains(name)) {
+        return Failure::new(format!("`{name}` is not available in this version"))
+            .hint("see `runsc --help` and `runsc do --help` for what is");
+    }
+    // Clap's own text says what and where, and often what was meant; its first line begins with `error: `.
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+    let help = if args.get(1).is_some_and(|arg| arg == "do") { "runsc do --help" } else { "runsc --help" };
+    let lines: Vec<_> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with("For more information"))
+        .collect();
+    Failure::new(lines.join("\n")).hint(format!("try `{help}`"))
+}
+
+/// A time span: a number, with a fraction or not, and a unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let scale = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86400.0,
+        _ => return Err(format!("unknown unit `{unit}`; use ms, s, m, h or d")),
+    };
+    let number: f64 = number.parse().map_err(|_| "expected a number with a unit, such as 90s or 5m".to_owned())?;
+    Duration::try_from_secs_f64(number * scale).map_err(|_| "too long".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{duration, parse, Invocation};
+    use std::time::Duration;
+
+    fn refused(args: &[&str]) -> String {
+        let failure = parse(args.iter().map(Into::into).collect()).expect_err("must be refused");
+        assert_eq!(failure.code, 125);
+        failure.what
+    }
+
+    #[test]
+    fn everything_behind_the_command_is_the_commands() {
+        for args in [&["runsc", "do", "-v", "ls", "-v", "--ro"][..], &["runsc", "do", "-v", "--", "ls", "-v", "--ro"]] {
+            let Ok(Invocation::Do(options)) = parse(args.iter().map(Into::into).collect()) else {
+                panic!("{args:?} must parse");
+            };
+            assert_eq!(options.command, ["ls", "-v", "--ro"]);
+            assert_eq!(options.verbose, 1);
+        }
+    }
+
+    #[test]
+    fn later_options_are_named_as_such() {
+        assert_eq!(refused(&["runsc", "do", "--memory", "1G", "true"]), "`--memory` is not available in this version");
+        assert_eq!(refused(&["runsc", "ci"]), "`ci` is not available in this version");
+        assert!(refused(&["runsc", "do", "--bogus", "true"]).contains("--bogus"));
+        assert!(refused(&["runsc", "do", "--overlay", "cloud"]).contains("cloud"));
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "s", "1y", "-1", "1e99d", "."] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

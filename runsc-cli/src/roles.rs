@@ -1,0 +1,86 @@
+//! The other processes: this executable, started again under a hidden name by [`crate::launch`].
+
+use std::fs::File;
+use std::io::Read;
+
+use jail::Role;
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Failure, While, OUR_FAILURE};
+use crate::log;
+
+/// Where both find their configuration.
+pub(crate) const CONFIG_FD: i32 = 3;
+
+/// What the gofer process is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct GoferProcess {
+    pub(crate) gofer: gofer::GoferConfig,
+    pub(crate) layers: jail::Layers,
+    pub(crate) log: sentry::config::Log,
+    pub(crate) trap_refused_calls: bool,
+    /// Connections to the sentry.
+    pub(crate) sockets: Vec<i32>,
+    /// Where it tells what changed on the host.
+    pub(crate) notices: i32,
+}
+
+/// The sentry. Its exit code says only whether it could report to the launcher.
+pub(crate) fn sentry() -> u8 {
+    match sentry::boot::read_config(CONFIG_FD) {
+        Ok(config) => {
+            log::start(config.log);
+            u8::try_from(sentry::boot::main(config)).unwrap_or(OUR_FAILURE)
+        }
+        Err(_) => by_hand(),
+    }
+}
+
+/// The gofer: opens the trees, confines itself, serves until the sentry is gone.
+pub(crate) fn gofer() -> u8 {
+    let Ok(config) = read_config() else { return by_hand() };
+    log::start(config.log);
+    jail::set_process_name("runsc-gofer");
+    match serve(config) {
+        Ok(()) => 0,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn serve(config: GoferProcess) -> Result<(), Failure> {
+    const DOING: &str = "cannot confine the gofer";
+    let take = |fd: &i32| jail::fds::take(*fd).while_doing("the gofer got a wrong descriptor");
+    let sockets = config.sockets.iter().map(take).collect::<Result<Vec<_>, _>>()?;
+    let _notices = take(&config.notices)?;
+    let state = gofer::open_trees(&config.gofer).while_doing("cannot expose files")?;
+    {
+        let tops = config
+            .gofer
+            .trees
+            .iter()
+            .map(|tree| {
+                let flags = OFlags::PATH | OFlags::CLOEXEC;
+                let top = rustix::fs::open(&tree.source, flags, Mode::empty()).while_doing(DOING)?;
+                Ok((top, tree.writable))
+            })
+            .collect::<Result<Vec<_>, Failure>>()?;
+        let trees: Vec<_> = tops.iter().map(|(top, writable)| (std::os::fd::AsFd::as_fd(top), *writable)).collect();
+        jail::enter_gofer(&config.layers, &trees).while_doing(DOING)?;
+    }
+    if config.layers.holds(jail::Layer::Seccomp) {
+        let mismatch = if config.trap_refused_calls { jail::Mismatch::Trap } else { jail::Mismatch::Kill };
+        jail::seal(Role::Gofer, mismatch).while_doing(DOING)?;
+    }
+    gofer::serve(state, sockets).while_doing("the gofer stopped")
+}
+
+fn read_config() -> std::io::Result<GoferProcess> {
+    let mut text = String::new();
+    File::from(jail::fds::take(CONFIG_FD)?).read_to_string(&mut text)?;
+    serde_json::from_str(&text).map_err(std::io::Error::other)
+}
+
+fn by_hand() -> u8 {
+    Failure::new("this is a part of runsc that it starts by itself").hint("try `runsc do -- COMMAND`").report()
+}
