@@ -1,0 +1,51 @@
+//! Guest programs: `guests FAMILY CASE` prints one line a step, `case: step: result`, the same on every run on
+//! Linux: no process ids, no addresses, no times. Written against Linux first; the sandbox has to agree.
+//!
+//! One file a family; `runsc_tests::cases` names every case once.
+#![expect(
+    unsafe_op_in_unsafe_fn,
+    function_casts_as_integer,
+    dropping_copy_types,
+    clippy::missing_safety_doc,
+    clippy::undocumented_unsafe_blocks,
+    reason = "guests use the raw system interface on purpose, wrongly at times: that is what they test"
+)]
+
+mod creds;
+mod events;
+mod files;
+mod files_more;
+mod kit;
+mod memory;
+mod pointers;
+mod processes;
+mod signals;
+mod signals_more;
+mod threads;
+mod time;
+
+macro_rules! dispatch {
+    ($($family:ident in $test:ident { $($case:ident)* })*) => {
+        fn dispatch(family: &str, case: &str) -> bool {
+            $($(if family == stringify!($family) && case == stringify!($case) {
+                kit::start(stringify!($case));
+                unsafe { $family::$case() };
+                return true;
+            })*)*
+            false
+        }
+    };
+}
+runsc_tests::with_cases!(dispatch);
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    match args.get(1).map(String::as_str) {
+        Some("helper") => processes::helper(&args[2..]),
+        Some(family) if args.len() == 3 && dispatch(family, &args[2]) => {}
+        _ => {
+            eprintln!("usage: guests FAMILY CASE");
+            std::process::exit(64);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Every differential case, once: `with_cases!(m)` hands the whole list to macro `m` as
+//! `family in module { case case … }`, for the guests' dispatcher and for the tests. A new case is a word here and a
+//! function in `guests/FAMILY.rs`.
+
+/// See the module.
+#[macro_export]
+macro_rules! with_cases {
+    ($m:ident) => {
+        $m! {
+            files in files {
+                open_flags excl trunc append seeks seek_data pread_pwrite vectors truncates renames rename_open links
+                symlinks symlink_loops unlink_open directories dotdot_root path_limits chdirs at_calls
+            }
+            files_more in files_more {
+                permissions umasks accesses chmods times listing stats fcntls dups fallocates sendfiles flocks
+                record_locks special_files proc_self shm_tmpfs big_files file_limits xattrs
+            }
+            memory in memory {
+                map_private map_shared map_shared_anon munmap_split protect remap advise breaks fixed map_errors
+                past_the_end maps stack address_limit fork_copies
+            }
+            signals in signals {
+                actions masks nesting interrupts restarts nodefer resethand suspend timedwait
+            }
+            signals_more in signals_more {
+                altstack faults fault_masks sigchld sigpipe kills defaults stop_and_continue float_state frames
+                exec_keeps signal_fd
+            }
+            processes in processes {
+                forks many_forks vforks execs exec_errors scripts too_big waits orphans groups prctls pipelines
+            }
+            threads in threads {
+                joins locks locals many exits execs signals shared_descriptors futexes
+            }
+            time in time {
+                sleeps clocks interval_timers timer_fd posix_timers
+            }
+            events in events {
+                pipes pipe_blocking polls selects epolls event_fds socket_pairs pass_descriptors
+            }
+            creds in creds {
+                ids capabilities limits names random unknown_calls
+            }
+            pointers in pointers {
+                paths buffers edges
+            }
+        }
+    };
+}

@@ -1,0 +1,91 @@
+//! The same guest program on the host and inside: the kernel is the oracle. One test a case.
+
+use std::path::Path;
+use std::time::Duration;
+
+use runsc_tests::run::diff;
+use runsc_tests::sandbox::{do_command_with, is_root, native_command, runnable, sibling};
+use runsc_tests::{run, skip, Outcome, TempDir, Who};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn one(who: Who, family: &str, case: &str, inside: bool) -> Outcome {
+    let dir = TempDir::new();
+    let guests = runnable(&sibling("guests"), who);
+    let mut command = if inside {
+        let mut command = do_command_with(who, &[]);
+        command.arg(&guests);
+        command
+    } else {
+        native_command(who, guests.as_os_str())
+    };
+    run(command.args([family, case]).current_dir(dir.path()), LIMIT)
+}
+
+/// Paths of fresh directories differ; nothing else may.
+fn differential_as(who: Who, family: &str, case: &str) {
+    let native = one(who, family, case, false);
+    assert_eq!(native.code, Some(0), "the guest itself is wrong on Linux:\n{}", native.text());
+    let inside = one(who, family, case, true);
+    let difference = diff(&native.text(), &inside.text());
+    assert!(difference.is_empty(), "{family}/{case} differs:\n{difference}");
+}
+
+fn differential(family: &str, case: &str) {
+    differential_as(Who::Caller, family, case);
+}
+
+macro_rules! tests {
+    ($($family:ident in $test:ident { $($case:ident)* })*) => {
+        $(mod $test {
+            $(#[test]
+            fn $case() {
+                super::differential(stringify!($family), stringify!($case));
+            })*
+        })*
+    };
+}
+runsc_tests::with_cases!(tests);
+
+/// A sample as an ordinary user, for whom the sandbox has fewer means.
+mod nobody {
+    use super::{differential_as, is_root, skip, Who};
+
+    macro_rules! sample {
+        ($($name:ident $family:ident $case:ident;)*) => {
+            $(#[test]
+            fn $name() {
+                if is_root() {
+                    differential_as(Who::Nobody, stringify!($family), stringify!($case));
+                } else {
+                    skip("acting as another user needs root");
+                }
+            })*
+        };
+    }
+    sample! {
+        open_flags files open_flags;
+        renames files renames;
+        unlink_open files unlink_open;
+        stats files_more stats;
+        permissions files_more permissions;
+        map_shared memory map_shared;
+        fork_copies memory fork_copies;
+        interrupts signals interrupts;
+        faults signals_more faults;
+        forks processes forks;
+        execs processes execs;
+        pipelines processes pipelines;
+        locks threads locks;
+        epolls events epolls;
+        ids creds ids;
+        buffers pointers buffers;
+    }
+}
+
+#[test]
+fn guests_refuse_unknown_cases() {
+    let outcome = run(std::process::Command::new(sibling("guests")).args(["no", "such"]), LIMIT);
+    assert_eq!(outcome.code, Some(64));
+    assert!(Path::new(&sibling("guests")).is_file());
+}
