@@ -1,1 +1,3 @@
 //! File systems, and files without one.
+
+pub mod host;

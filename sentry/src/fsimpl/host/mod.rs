@@ -1,0 +1,135 @@
+//! The host's files, through the gofer, and the donated standard streams.
+//!
+//! [`HostFs`] shows one exposed tree. Names and attributes are asked of the gofer and cached; contents go straight
+//! through the descriptors that it handed over. What is cached is trusted for [`HostOptions::ttl`], then a directory
+//! is asked whether it changed, and only if so its names are ([`inode`]).
+//!
+//! - [`inode`]: inodes and what is cached of them. [`dir`], [`file`]: open directories and files.
+//! - [`stream`]: descriptors 0, 1 and 2 of the launcher, with [`tty`] for their ioctls.
+//! - [`poller`]: the thread that waits for them where a guest does.
+//!
+//! Locks: each inode has one for its cache and one for its state; they are leaves, never held while the gofer is
+//! asked.
+
+mod convert;
+mod dir;
+mod file;
+mod inode;
+pub mod poller;
+pub mod stream;
+mod tty;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use gofer_protocol::{Client, NodeId};
+use linux_abi::{Errno, Result};
+use parking_lot::Mutex;
+
+use crate::vfs::inode::{FileSystem, InodeRef};
+use inode::HostInode;
+
+/// How the host's files are shown.
+#[derive(Clone, Debug)]
+pub struct HostOptions {
+    /// How long what was asked of the host holds before it is asked again.
+    pub ttl: Duration,
+    /// How many read-only descriptors are kept for files that nobody has open.
+    pub cached_descriptors: usize,
+    /// Whether new files in a writable tree are given the guest's ids (a gofer with `CAP_CHOWN`) or keep those that
+    /// the host gives them.
+    pub chown_new: bool,
+    /// Where the tree is mounted, for the names in `/proc/PID/maps`.
+    pub mounted_at: Vec<u8>,
+}
+
+impl Default for HostOptions {
+    fn default() -> HostOptions {
+        HostOptions {
+            ttl: Duration::from_secs(1),
+            cached_descriptors: 1024,
+            chown_new: false,
+            mounted_at: Vec::new(),
+        }
+    }
+}
+
+/// One exposed tree of the gofer.
+pub struct HostFs {
+    root: Arc<HostInode>,
+}
+
+/// What all inodes of a tree share.
+struct Shared {
+    client: Arc<Client>,
+    options: HostOptions,
+    writable: bool,
+    /// The live inodes by the gofer's numbers, so that a file found again is the same inode.
+    inodes: Mutex<HashMap<NodeId, Weak<HostInode>>>,
+    /// Inodes that keep a read-only descriptor, the oldest first.
+    descriptors: Mutex<VecDeque<Weak<HostInode>>>,
+    /// Nodes to give back with the next message of that kind.
+    forgotten: Mutex<Vec<NodeId>>,
+}
+
+/// How many nodes are given back at a time.
+const FORGET_BATCH: usize = 128;
+
+impl HostFs {
+    /// Shows tree number `tree` of the gofer; `ENOENT` where it exposes no such tree.
+    pub fn new(client: Arc<Client>, tree: usize, options: HostOptions) -> Result<HostFs> {
+        let tree = *client.trees().get(tree).ok_or(Errno::ENOENT)?;
+        let shared = Arc::new(Shared {
+            client,
+            options,
+            writable: tree.writable,
+            inodes: Mutex::default(),
+            descriptors: Mutex::default(),
+            forgotten: Mutex::default(),
+        });
+        Ok(HostFs { root: HostInode::new(shared, &tree.root, None, None, 0)? })
+    }
+
+    /// Whether the gofer lets the tree be changed.
+    pub fn writable(&self) -> bool {
+        self.root.shared.writable
+    }
+}
+
+impl FileSystem for HostFs {
+    fn name(&self) -> &'static str {
+        "host"
+    }
+    fn root(&self) -> InodeRef {
+        self.root.clone()
+    }
+}
+
+impl Shared {
+    /// Gives a node back, a few at a time.
+    fn forget(&self, nodes: impl IntoIterator<Item = NodeId>) {
+        let batch = {
+            let mut waiting = self.forgotten.lock();
+            waiting.extend(nodes);
+            if waiting.len() < FORGET_BATCH {
+                return;
+            }
+            std::mem::take(&mut *waiting)
+        };
+        self.client.forget(&batch);
+    }
+
+    /// Notes that an inode keeps a descriptor, and has the oldest give theirs up where there are too many.
+    fn keeps_descriptor(&self, inode: Weak<HostInode>) {
+        let over = {
+            let mut list = self.descriptors.lock();
+            list.push_back(inode);
+            let over = list.len().saturating_sub(self.options.cached_descriptors);
+            list.drain(..over).collect::<Vec<_>>()
+        };
+        for inode in over.iter().filter_map(Weak::upgrade) {
+            inode.drop_descriptor();
+        }
+    }
+}
