@@ -1,7 +1,10 @@
 //! The system call table and the handlers, one file a family. A handler takes types, checks flags, looks up, delegates.
 
 pub mod args;
+pub mod epoll;
+pub mod pipe;
 pub mod process;
+pub mod readiness;
 pub mod table;
 
 pub use args::{Fd, FromArg};

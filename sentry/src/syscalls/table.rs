@@ -106,8 +106,20 @@ pub static ENTRIES: &[Entry] = &[
     // --- futex and scheduling (syscalls/sched.rs)
 
     // --- readiness: poll, select, epoll, eventfd (syscalls/readiness.rs)
+    call!(7, poll, [ina(1, 8), V, V], crate::syscalls::readiness::poll),
+    call!(271, ppoll, [ina(1, 8), V, ins(16), ins(8), V], crate::syscalls::readiness::ppoll),
+    call!(23, select, [V, V, V, V, ins(16)], crate::syscalls::readiness::select),
+    call!(270, pselect6, [V, V, V, V, ins(16), ins(16)], crate::syscalls::readiness::pselect6),
+    call!(213, epoll_create, [V], crate::syscalls::epoll::epoll_create),
+    call!(291, epoll_create1, [V], crate::syscalls::epoll::epoll_create1),
+    call!(233, epoll_ctl, [V, V, V, ins(12)], crate::syscalls::epoll::epoll_ctl),
+    call!(232, epoll_wait, [V, V, V, V], crate::syscalls::epoll::epoll_wait),
+    call!(281, epoll_pwait, [V, V, V, V, ins(8), V], crate::syscalls::epoll::epoll_pwait),
+    call!(441, epoll_pwait2, [V, V, V, ins(16), ins(8), V], crate::syscalls::epoll::epoll_pwait2),
 
     // --- pipes (syscalls/pipe.rs)
+    call!(22, pipe, [outs(8)], crate::syscalls::pipe::pipe),
+    call!(293, pipe2, [outs(8), V], crate::syscalls::pipe::pipe2),
 
     // --- sockets (syscalls/socket.rs)
 
