@@ -4,7 +4,6 @@
 use platform::{ArgShape, CallShape, CALLS};
 
 use crate::kernel::{Ctx, SysResult};
-#[expect(unused_imports, reason = "the macro names it once calls with arguments are listed")]
 use crate::syscalls::args::FromArg;
 
 /// One system call.
