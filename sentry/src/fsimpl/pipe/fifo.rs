@@ -1,44 +1,18 @@
 //! Opening a FIFO (fifo(7)): all that open it share one pipe, and an open waits for the other side.
 
-use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, LazyLock};
 
 use linux_abi::Errno;
-use parking_lot::Mutex;
 
 use super::{Pipe, PipeEnd, PipeInode};
 use crate::kernel::{Ctx, Restart, Stop};
+use crate::vfs::attached::Attached;
 use crate::vfs::{FileOps, InodeRef};
 use crate::wait_queue::PollEvents;
 
-/// The pipes of FIFOs that are open somewhere, by the address of the inode (which the pipe keeps alive).
-static OPEN: LazyLock<Mutex<HashMap<usize, Weak<Pipe>>>> = LazyLock::new(Default::default);
-
-fn address(inode: &InodeRef) -> usize {
-    Arc::as_ptr(inode).cast::<()>() as usize
-}
-
-fn shared_pipe(inode: &InodeRef) -> Arc<Pipe> {
-    let mut open = OPEN.lock();
-    if let Some(p) = open.get(&address(inode)).and_then(Weak::upgrade) {
-        return p;
-    }
-    let pipe = Pipe::new(Some(inode.clone()));
-    open.insert(address(inode), Arc::downgrade(&pipe));
-    pipe
-}
-
-impl Drop for Pipe {
-    fn drop(&mut self) {
-        let Some(inode) = &self.fifo else { return };
-        let mut open = OPEN.lock();
-        // Another open may have put a new pipe in our place already.
-        if open.get(&address(inode)).is_some_and(|w| w.strong_count() == 0) {
-            open.remove(&address(inode));
-        }
-    }
-}
+/// The pipes of FIFOs that are open somewhere.
+static OPEN: LazyLock<Attached<Pipe>> = LazyLock::new(Default::default);
 
 /// An end whose open still waits for a partner. Dropped with the call where a signal ends it.
 struct Pending {
@@ -95,7 +69,7 @@ fn take_pending(cx: &mut Ctx<'_>) -> Option<Pending> {
 
 /// The new end, and where it must wait, the count of partners so far.
 fn begin(inode: &InodeRef, flags: u32) -> Result<(Arc<PipeEnd>, Option<u64>), Errno> {
-    let pipe = shared_pipe(inode);
+    let pipe = OPEN.get_or_make(inode, Pipe::new)?;
     let access = flags & libc::O_ACCMODE as u32;
     let nonblock = flags & libc::O_NONBLOCK as u32 != 0;
     if access == libc::O_WRONLY as u32 && nonblock && pipe.state.lock().readers == 0 {

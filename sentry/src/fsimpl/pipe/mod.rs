@@ -39,12 +39,10 @@ struct State {
 pub struct Pipe {
     state: Mutex<State>,
     queue: WaitQueue,
-    /// A FIFO's inode, held so that its address stays its own while the pipe lives.
-    fifo: Option<InodeRef>,
 }
 
 impl Pipe {
-    fn new(fifo: Option<InodeRef>) -> Arc<Pipe> {
+    fn new() -> Arc<Pipe> {
         let state = State {
             buf: Buffer::new(DEFAULT_SLOTS),
             readers: 0,
@@ -52,7 +50,7 @@ impl Pipe {
             reader_opens: 0,
             writer_opens: 0,
         };
-        Arc::new(Pipe { state: Mutex::new(state), queue: WaitQueue::new(), fifo })
+        Arc::new(Pipe { state: Mutex::new(state), queue: WaitQueue::new() })
     }
 
     /// `F_GETPIPE_SZ`.
@@ -240,7 +238,7 @@ impl Inode for PipeInode {
 
 /// pipe2(2): the read end and the write end. `flags` may hold `O_NONBLOCK` and `O_DIRECT`.
 pub fn create(cred: &Cred, flags: u32) -> (Arc<File>, Arc<File>) {
-    let pipe = Pipe::new(None);
+    let pipe = Pipe::new();
     let attrs = NodeAttrs::new(FileKind::Fifo, 0o600, DEV_PIPE, cred);
     let label = format!("pipe:[{}]", attrs.ino());
     let inode: InodeRef = Arc::new(PipeInode { pipe: pipe.clone(), attrs });
