@@ -30,3 +30,5 @@ pub use config::{GoferConfig, TreeConfig};
 pub use serve::serve;
 pub use state::{open_trees, OpenError, State};
 
+#[cfg(test)]
+mod tests;

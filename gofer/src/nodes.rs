@@ -64,6 +64,11 @@ impl Nodes {
     }
 
     #[cfg(test)]
+    pub fn set_budget(&mut self, budget: usize) {
+        self.budget = budget;
+    }
+
+    #[cfg(test)]
     pub fn open_dirs(&self) -> usize {
         self.open.len()
     }

@@ -57,3 +57,5 @@ pub fn valid_name(name: &[u8]) -> bool {
         && !name.iter().any(|&b| b == b'/' || b == 0)
 }
 
+#[cfg(test)]
+mod tests;
