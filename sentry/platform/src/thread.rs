@@ -1,0 +1,445 @@
+//! A guest thread: its state between events, and how replies are written to its slot.
+//!
+//! Lock order: `Thread::inner`, then `Thread::io`, then the tables of [`Core`] or `Space::state`. No lock is held
+//! while the kernel is called.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Arc, OnceLock};
+
+use linux_abi::Errno;
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::actions::{Progress, Step};
+use crate::core::Core;
+use crate::listener::Notif;
+use crate::mem::{Io, Mem};
+use crate::slot::*;
+use crate::{Event, Fault, Regs, Reply, Resume, SignalFrame, Space, Syscall};
+
+/// A guest thread: a host thread of a stub, its slot, its registers.
+pub struct Thread {
+    id: u64,
+    space: Arc<Space>,
+    index: usize,
+    tid: i32,
+    cookie: OnceLock<Arc<dyn Any + Send + Sync>>,
+    inner: Mutex<Inner>,
+    io: Mutex<Io>,
+    /// Recent doorbells, for the spinning worker.
+    pub(crate) rings: crate::spin::Rings,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// The guest, or the stub, runs; it owns the slot.
+    Running,
+    /// It posted an event and waits; we own the slot.
+    Waiting,
+    /// It was told to end, or its process ended.
+    Gone,
+}
+
+/// What the stub was told to do besides going on.
+pub(crate) enum Op {
+    None,
+    Act(Progress),
+    /// The token of the clone under way.
+    Clone(u64),
+    /// A clone that could not even be tried.
+    NoClone(Errno),
+    /// A fork child that has not mapped its slots yet.
+    MapSlots,
+}
+
+struct Inner {
+    phase: Phase,
+    /// The doorbell that waits with the thread, if it did not spin.
+    notif: Option<u64>,
+    op: Op,
+}
+
+/// What an event that was taken from a slot leads to.
+pub(crate) enum Taken {
+    /// Nothing: it was handled here, or there was none.
+    Nothing,
+    Deliver(Event),
+    /// The parent of a clone is back with this result.
+    Cloned(u64, i64),
+}
+
+impl fmt::Debug for Thread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Thread({}, tid {})", self.id, self.tid)
+    }
+}
+
+impl Thread {
+    /// A thread whose host thread runs (the zygote), or waits for its first reply.
+    pub(crate) fn new(space: &Arc<Space>, index: usize, tid: i32, waiting: bool, op: Op) -> Arc<Thread> {
+        let phase = if waiting { Phase::Waiting } else { Phase::Running };
+        Arc::new(Thread {
+            id: space.core().next_id(),
+            space: space.clone(),
+            index,
+            tid,
+            cookie: OnceLock::new(),
+            inner: Mutex::new(Inner { phase, notif: None, op }),
+            io: Mutex::new(Io::default()),
+            rings: crate::spin::Rings::default(),
+        })
+    }
+
+    /// A number that is never given twice.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub fn space(&self) -> &Arc<Space> {
+        &self.space
+    }
+
+    /// The kernel's own word on this thread (its task), set once after creation.
+    pub fn set_cookie(&self, cookie: Arc<dyn Any + Send + Sync>) {
+        // A second word is ignored, as documented.
+        let _ = self.cookie.set(cookie);
+    }
+
+    pub fn cookie(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.cookie.get().cloned()
+    }
+
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    pub(crate) fn tid(&self) -> i32 {
+        self.tid
+    }
+
+    pub(crate) fn slot(&self) -> &Slot {
+        self.space.slots.slot(self.index)
+    }
+
+    pub(crate) fn io(&self) -> MutexGuard<'_, Io> {
+        self.io.lock()
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        self.space.core()
+    }
+
+    /// Registers as they stood at the last event. Only between an event and its reply.
+    pub fn regs(&self) -> Regs {
+        let mut io = self.io.lock();
+        *io.regs.get_or_insert_with(|| load_regs(self.slot()))
+    }
+
+    /// Access to guest memory for the call that the thread waits on.
+    pub fn mem(&self) -> Mem<'_> {
+        Mem { thread: self }
+    }
+
+    /// CPU time (user, system) of this host thread in nanoseconds. Of a process with several threads the host tells
+    /// us only the sum, which is what each of them then gets.
+    pub fn cpu_time(&self) -> (u64, u64) {
+        self.space.cpu_time()
+    }
+
+    /// Makes the thread come to the kernel soon: [`Event::Interrupted`] if it runs guest code,
+    /// [`Event::LocalDone`] if it sleeps in a local call, nothing if it already waits for a reply (the kernel looks
+    /// at its signals before it replies). May be called at any time, from any thread; calls are merged.
+    pub fn interrupt(&self) {
+        // Under the lock, so that it is not sent for a reply that is just being given up.
+        let inner = self.inner.lock();
+        if inner.phase == Phase::Running {
+            self.space.signal_thread(self.tid, SIGINTERRUPT);
+        }
+    }
+
+    /// The thread's doorbell rang, or its slot was seen posted (no notification then): takes the event, if there is
+    /// a new one. Otherwise the doorbell is answered, or kept until the reply.
+    pub(crate) fn take(&self, notif: Option<u64>) -> Taken {
+        let mut inner = self.inner.lock();
+        match inner.phase {
+            Phase::Running if self.slot().state.load(Acquire) == POSTED => {
+                inner.phase = Phase::Waiting;
+                inner.notif = notif;
+                self.core().ran(-1);
+                self.event(inner)
+            }
+            Phase::Waiting => {
+                if notif.is_some() {
+                    inner.notif = notif;
+                }
+                Taken::Nothing
+            }
+            // The other worker was faster: the stub looks at its slot again.
+            Phase::Running | Phase::Gone => {
+                drop(inner);
+                if let Some(id) = notif {
+                    self.core().listener.answer(id);
+                }
+                Taken::Nothing
+            }
+        }
+    }
+
+    /// Reads the posted event: each field once.
+    fn event(&self, mut inner: MutexGuard<'_, Inner>) -> Taken {
+        let slot = self.slot();
+        let word = |i: usize| slot.ev[i].load(Relaxed);
+        {
+            let mut io = self.io.lock();
+            let (len, count) = (slot.in_len.load(Relaxed) as usize, slot.in_count.load(Relaxed) as usize);
+            io.reset(self.space.slots.data(self.index), len, count);
+        }
+        let event = match slot.kind.load(Relaxed) {
+            EV_SYSCALL => Event::Syscall(load_call(slot)),
+            EV_FAULT => Event::Fault(Fault {
+                signo: word(0) as i32,
+                code: word(1) as i32,
+                addr: word(2),
+                trapno: word(3),
+                error: word(4),
+                ip: slot.regs[RIP].load(Relaxed),
+                sp: slot.regs[RSP].load(Relaxed),
+            }),
+            EV_INTERRUPTED => Event::Interrupted,
+            EV_LOCAL_DONE => {
+                Event::LocalDone { call: load_call(slot), ret: word(0) as i64, interrupted: word(1) != 0 }
+            }
+            EV_BAD_FRAME => Event::BadFrame,
+            EV_ACTIONS_DONE => match &mut inner.op {
+                Op::Act(progress) => match progress.report(word(0), word(1)) {
+                    Step::More => {
+                        self.send_batch(inner);
+                        return Taken::Nothing;
+                    }
+                    Step::Done(result) => {
+                        inner.op = Op::None;
+                        Event::ActionsDone(result)
+                    }
+                },
+                Op::NoClone(errno) => {
+                    let errno = *errno;
+                    inner.op = Op::None;
+                    Event::Cloned(Err(errno))
+                }
+                _ => return self.tampered("actions done that nobody asked for"),
+            },
+            EV_CLONED => match inner.op {
+                Op::Clone(token) => return Taken::Cloned(token, word(0) as i64),
+                _ => return self.tampered("a clone that nobody asked for"),
+            },
+            _ => return self.tampered("unknown event"),
+        };
+        if !matches!(inner.op, Op::None) {
+            return self.tampered("an event in the middle of an operation");
+        }
+        Taken::Deliver(event)
+    }
+
+    fn tampered(&self, what: &str) -> Taken {
+        self.space.kill_tampered(what);
+        Taken::Nothing
+    }
+
+    /// The clone under way is over, whatever came of it.
+    pub(crate) fn clone_over(&self) {
+        self.inner.lock().op = Op::None;
+    }
+
+    /// Whether this thread may make this `clone` or `mmap` now, as the operation that it has open.
+    pub(crate) fn allow(&self, notif: &Notif, is_clone: bool) {
+        let mut inner = self.inner.lock();
+        let core = self.core();
+        match &mut inner.op {
+            Op::Clone(token) if is_clone && core.clone_allowed(*token, &notif.args) => core.listener.proceed(notif.id),
+            Op::Act(progress) if !is_clone && progress.files.front().is_some_and(|f| f.args == notif.args) => {
+                let Some(map) = progress.files.pop_front() else { return };
+                core.let_map(notif, std::os::fd::AsFd::as_fd(&*map.file));
+            }
+            Op::MapSlots if !is_clone => {
+                let want = [SLOTS, SLOTS_LEN as u64, 3, libc::MAP_SHARED as u64 | libc::MAP_FIXED as u64, self.index as u64, 0];
+                let fd = self.space.state.lock().fd.take();
+                match fd {
+                    Some(fd) if want == notif.args => {
+                        core.let_map(notif, std::os::fd::AsFd::as_fd(&fd));
+                        inner.op = Op::None;
+                    }
+                    _ => core.listener.refuse(notif.id, libc::EPERM),
+                }
+            }
+            _ => core.listener.refuse(notif.id, libc::EPERM),
+        }
+    }
+
+    /// Answers the event that this thread waits on.
+    pub fn reply(&self, reply: Reply) {
+        let mut inner = self.inner.lock();
+        if inner.phase != Phase::Waiting {
+            return;
+        }
+        let slot = self.slot();
+        let kind = match reply {
+            Reply::Return(value) => {
+                slot.ret.store(value as u64, Relaxed);
+                RE_RETURN
+            }
+            Reply::Continue => RE_CONTINUE,
+            Reply::Restart => RE_RESTART,
+            Reply::Signal(frame) => {
+                self.write_signal(slot, &frame);
+                RE_SIGNAL
+            }
+            Reply::Sigreturn => RE_SIGRETURN,
+            Reply::Enter(regs) => {
+                store_regs(slot, &regs);
+                RE_ENTER
+            }
+            Reply::Act(actions) => {
+                inner.op = Op::Act(Progress::new(actions));
+                return self.send_batch(inner);
+            }
+            Reply::Clone(spec) => match self.core().clone_begin(self, spec) {
+                Ok(token) => {
+                    inner.op = Op::Clone(token);
+                    RE_CLONE
+                }
+                Err(errno) => {
+                    // An empty list of actions makes the thread come back, and only then is there an event.
+                    inner.op = Op::NoClone(errno);
+                    slot.args[0].store(0, Relaxed);
+                    slot.args[1].store(0, Relaxed);
+                    RE_ACT
+                }
+            },
+            Reply::Local { report } => {
+                slot.args[0].store(u64::from(report), Relaxed);
+                RE_LOCAL
+            }
+            Reply::ExitThread { clear_tid } => {
+                slot.args[0].store(clear_tid, Relaxed);
+                self.core().forget(self);
+                self.space.leave(self.index);
+                self.send(slot, RE_EXIT);
+                inner.phase = Phase::Gone;
+                return self.wake(inner);
+            }
+        };
+        self.send(slot, kind);
+        inner.phase = Phase::Running;
+        self.core().ran(1);
+        self.wake(inner);
+    }
+
+    fn send_batch(&self, mut inner: MutexGuard<'_, Inner>) {
+        let slot = self.slot();
+        let Op::Act(progress) = &mut inner.op else { return };
+        let from = self.io.lock().out_end;
+        let count = progress.encode(self.space.slots.data(self.index), from, self.index as u64);
+        slot.args[0].store(count as u64, Relaxed);
+        slot.args[1].store(from as u64, Relaxed);
+        self.send(slot, RE_ACT);
+        inner.phase = Phase::Running;
+        self.core().ran(1);
+        self.wake(inner);
+    }
+
+    /// Publishes a reply whose arguments are written.
+    fn send(&self, slot: &Slot, kind: u32) {
+        let io = self.io.lock();
+        let end = if io.out_end > io.out_start { io.out_end } else { 0 };
+        slot.out_off.store(io.out_start as u32, Relaxed);
+        slot.out_end.store(end as u32, Relaxed);
+        slot.reply.store(kind, Relaxed);
+        slot.state.store(ANSWERED, Release);
+    }
+
+    fn wake(&self, mut inner: MutexGuard<'_, Inner>) {
+        let notif = inner.notif.take();
+        drop(inner);
+        if let Some(id) = notif {
+            self.core().listener.answer(id);
+        }
+    }
+
+    fn write_signal(&self, slot: &Slot, frame: &SignalFrame) {
+        let (resume, value) = match frame.resume {
+            Resume::AsIs => (RESUME_AS_IS, 0),
+            Resume::Return(value) => (RESUME_RETURN, value),
+            Resume::Restart => (RESUME_RESTART, 0),
+        };
+        let words = [
+            frame.signo as u64,
+            frame.handler,
+            frame.restorer,
+            u64::from(frame.stack_top.is_some()),
+            frame.stack_top.unwrap_or(0),
+            frame.saved_stack.0,
+            frame.saved_stack.1 as u32 as u64,
+            frame.saved_stack.2,
+            frame.saved_mask,
+            resume,
+            value as u64,
+        ];
+        for (to, word) in slot.args.iter().zip(words) {
+            to.store(word, Relaxed);
+        }
+        // SAFETY: the end of the data area is kept for these 128 bytes.
+        unsafe {
+            let to = self.space.slots.data(self.index).add(SIGINFO_AT);
+            std::ptr::copy_nonoverlapping(frame.siginfo.as_ptr(), to, frame.siginfo.len());
+        }
+    }
+
+    /// Its process has ended.
+    pub(crate) fn gone(&self) {
+        let mut inner = self.inner.lock();
+        if inner.phase == Phase::Running {
+            self.core().ran(-1);
+        }
+        inner.phase = Phase::Gone;
+        inner.op = Op::None;
+    }
+
+    /// Keeps a first doorbell until the first reply.
+    pub(crate) fn hold(&self, notif: u64) {
+        self.inner.lock().notif = Some(notif);
+    }
+
+    /// Whether it has posted something that nobody took yet (for the spinning worker, which asks without lock).
+    pub(crate) fn posted(&self) -> bool {
+        self.slot().state.load(Relaxed) == POSTED
+    }
+}
+
+fn load_call(slot: &Slot) -> Syscall {
+    let reg = |i: usize| slot.regs[i].load(Relaxed);
+    Syscall {
+        // The kernel takes the number as an `int`.
+        nr: reg(RAX) & 0xffff_ffff,
+        args: [reg(RDI), reg(RSI), reg(RDX), reg(R10), reg(R8), reg(R9)],
+        ip: reg(RIP),
+        sp: reg(RSP),
+    }
+}
+
+macro_rules! regs {
+    ($($field:ident = $index:ident,)*) => {
+        fn load_regs(slot: &Slot) -> Regs {
+            Regs { $($field: slot.regs[$index].load(Relaxed),)* }
+        }
+        fn store_regs(slot: &Slot, regs: &Regs) {
+            $(slot.regs[$index].store(regs.$field, Relaxed);)*
+        }
+    };
+}
+
+regs! {
+    r8 = R8, r9 = R9, r10 = R10, r11 = R11, r12 = R12, r13 = R13, r14 = R14, r15 = R15, rdi = RDI, rsi = RSI,
+    rbp = RBP, rbx = RBX, rdx = RDX, rax = RAX, rcx = RCX, rsp = RSP, rip = RIP, eflags = EFLAGS,
+    fs_base = FS_BASE,
+}

@@ -1,0 +1,83 @@
+//! The sentry's worker threads: one sleeps in the doorbell and handles what comes to the end; one reaps processes;
+//! one refills the pool.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::core::Core;
+use crate::SpaceEnd;
+
+/// Starts all of them.
+pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
+    spawn("doorbell", core, doorbell)?;
+    spawn("reaper", core, reaper)?;
+    spawn("refill", core, |core| core.refill_loop())
+}
+
+fn spawn(name: &str, core: &Arc<Core>, body: fn(&Arc<Core>)) -> io::Result<()> {
+    let core = core.clone();
+    thread::Builder::new().name(name.into()).spawn(move || body(&core)).map(drop)
+}
+
+/// Sleeps until a stub rings; handles the event on the stub's own processor, and then what became ready by it.
+fn doorbell(core: &Arc<Core>) {
+    while !core.stop.load(Ordering::Relaxed) {
+        match core.listener.receive() {
+            Ok(notif) => {
+                core.notified(&notif);
+                run_ready(core);
+            }
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EINTR | libc::ENOENT)) => {}
+            // No process has the filter any more: the zygote is gone.
+            Err(_) => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+fn run_ready(core: &Core) {
+    if let Some(kernel) = core.kernel.get() {
+        kernel.run_ready();
+    }
+}
+
+/// Waits for stubs to end. The process id stays theirs until the tables are clean.
+fn reaper(core: &Arc<Core>) {
+    while !core.stop.load(Ordering::Relaxed) {
+        // SAFETY: all zero is a valid siginfo_t.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: fills the local.
+        let ret = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, libc::WEXITED | libc::WNOWAIT) };
+        if ret != 0 {
+            if io::Error::last_os_error().raw_os_error() == Some(libc::ECHILD) {
+                thread::sleep(Duration::from_millis(1));
+            }
+            continue;
+        }
+        // SAFETY: filled by waitid for a child that ended.
+        let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+        let how = if info.si_code == libc::CLD_EXITED { SpaceEnd::Exit(status) } else { SpaceEnd::Signal(status) };
+        let ended = core.take_space(pid).map(|space| {
+            let (threads, end) = space.end(how);
+            for thread in threads {
+                core.forget(&thread);
+                thread.gone();
+            }
+            core.clones_of(&space);
+            (space, end)
+        });
+        // SAFETY: takes the child that was just looked at.
+        unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+        match ended {
+            Some((space, end)) => {
+                if let Some(kernel) = core.kernel.get() {
+                    kernel.space_gone(&space, end);
+                }
+            }
+            None => core.orphan(pid),
+        }
+        run_ready(core);
+    }
+}
