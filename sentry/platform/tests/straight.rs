@@ -147,7 +147,8 @@ fn faults_are_told() {
         }
         other => said.send(Said::Word(format!("{other:?}"))).unwrap(),
     });
-    assert!(matches!(mini.hear(), Said::Number(99)));
+    let said = mini.hear();
+    assert!(matches!(said, Said::Number(99)), "{said:?}");
     let at = fault().windows(2).position(|w| w == [0xcd, 0x80]).unwrap();
     let said = mini.hear();
     assert!(matches!(&said, Said::Word(w) if *w == format!("11 0x402 {at:#x}")), "{said:?}");
