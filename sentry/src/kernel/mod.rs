@@ -5,6 +5,7 @@
 
 pub mod current;
 pub mod fs_context;
+pub mod mm_ops;
 pub mod ready;
 pub mod task;
 pub mod thread_group;

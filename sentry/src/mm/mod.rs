@@ -1,15 +1,22 @@
 //! Memory: the truth about a guest's address space (the VMA table) and how handlers reach guest memory.
 
+pub mod maps;
+pub mod placement;
+pub mod plan;
 pub mod space;
 pub mod user;
+pub mod vma;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use linux_abi::Result;
+pub use maps::Statm;
 pub use platform::Action;
-pub use space::AddressSpace;
+pub use space::{AddressSpace, Begun, Plan};
 pub use user::{Mem, Sink, SliceSource, Source, UserBuf, UserPtr, VecSink};
+
+pub use vma::{Vma, VmaTable};
 
 /// Something that mmap(2) can map: a host descriptor stands behind it.
 pub trait Mappable: Send + Sync {

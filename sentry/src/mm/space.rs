@@ -1,11 +1,207 @@
-//! The address space: VMA table and what is planned against it.
+//! The address space: the VMA table under its lock, and the protocol by which it changes.
+//!
+//! An operation is planned against the table, its ranges are marked busy, the stub carries it out with no lock held,
+//! and what came of it is committed. Operations that touch a busy range wait; placement passes busy ranges by; fork
+//! waits for all and holds new ones back, so that table and host map are copied at the same moment. The busy mark is a
+//! guard in the closure that commits: where the task dies first, dropping the closure takes the mark away.
 
 use std::sync::Arc;
 
-use platform::Space;
+use linux_abi::{Errno, Result};
+use parking_lot::Mutex;
+use platform::{Action, Space};
+
+use super::vma::{Totals, Vma, VmaTable};
+use crate::wait_queue::{PollEvents, WaitQueue};
 
 /// A guest's address space; shared by tasks made with `CLONE_VM`.
 pub struct AddressSpace {
     /// The stub process that carries it.
     pub space: Arc<Space>,
+    state: Mutex<State>,
+    /// Told when an operation, or a fork, has ended.
+    pub queue: WaitQueue,
+}
+
+#[derive(Default)]
+struct State {
+    table: VmaTable,
+    next_op: u64,
+    forking: bool,
+}
+
+/// What an operation is to do.
+pub struct Plan {
+    /// What it changes, and nobody else may until it is done.
+    pub ranges: Vec<(u64, u64)>,
+    /// What the stub is to do. Where this is empty the operation is committed at once.
+    pub actions: Vec<Action>,
+    /// Changes the table once the stub has acted; gives the call's value.
+    pub commit: Commit,
+}
+
+/// The last step of an operation.
+pub type Commit = Box<dyn FnOnce(&mut VmaTable) -> Result<u64> + Send>;
+
+impl Plan {
+    /// Nothing for the stub to do.
+    pub fn done(value: u64) -> Plan {
+        Plan { ranges: Vec::new(), actions: Vec::new(), commit: Box::new(move |_| Ok(value)) }
+    }
+}
+
+/// How an attempt to begin an operation came out.
+pub enum Begun {
+    /// There was nothing for the stub to do.
+    Done(Result<u64>),
+    /// Let the stub act, then finish.
+    Act(Vec<Action>, Operation),
+    /// Another operation, or a fork, is in the way: wait on [`AddressSpace::queue`].
+    Busy,
+}
+
+/// An operation under way. Dropping it unfinished frees its ranges and leaves the table as it was.
+pub struct Operation {
+    mm: Arc<AddressSpace>,
+    id: u64,
+    commit: Option<Commit>,
+}
+
+impl Operation {
+    /// Commits what the stub has done.
+    pub fn finish(mut self) -> Result<u64> {
+        let commit = self.commit.take().ok_or(Errno::EIO)?;
+        let mut state = self.mm.state.lock();
+        let done = commit(&mut state.table);
+        drop(state);
+        done
+    }
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        {
+            let mut state = self.mm.state.lock();
+            let mine: Vec<(u64, u64)> =
+                state.table.busy.iter().filter(|b| b.0 == self.id).map(|b| (b.1, b.2)).collect();
+            state.table.busy.retain(|b| b.0 != self.id);
+            if self.commit.is_some() {
+                for (start, end) in mine {
+                    state.table.note_hole(start, end);
+                }
+            }
+        }
+        self.mm.queue.wake(PollEvents::IN);
+    }
+}
+
+impl AddressSpace {
+    pub fn new(space: Arc<Space>, table: VmaTable) -> Arc<AddressSpace> {
+        let state = State { table, ..State::default() };
+        Arc::new(AddressSpace { space, state: Mutex::new(state), queue: WaitQueue::new() })
+    }
+
+    /// Looks at the table.
+    pub fn with_table<R>(&self, f: impl FnOnce(&VmaTable) -> R) -> R {
+        f(&self.state.lock().table)
+    }
+
+    /// Changes what only the table knows (names, marks).
+    pub fn change_table<R>(&self, f: impl FnOnce(&mut VmaTable) -> R) -> R {
+        f(&mut self.state.lock().table)
+    }
+
+    /// Plans an operation and marks its ranges busy. `plan` may be called again after a wait.
+    pub fn begin(self: &Arc<Self>, plan: impl FnOnce(&mut VmaTable) -> Result<Plan>) -> Begun {
+        let mut state = self.state.lock();
+        if state.forking {
+            return Begun::Busy;
+        }
+        let Plan { ranges, actions, commit } = match plan(&mut state.table) {
+            Ok(p) => p,
+            Err(e) => return Begun::Done(Err(e)),
+        };
+        if ranges.iter().any(|r| state.table.is_busy(r.0, r.1)) {
+            return Begun::Busy;
+        }
+        if actions.is_empty() {
+            return Begun::Done(commit(&mut state.table));
+        }
+        let id = state.next_op;
+        state.next_op += 1;
+        state.table.busy.extend(ranges.iter().map(|r| (id, r.0, r.1)));
+        drop(state);
+        Begun::Act(actions, Operation { mm: self.clone(), id, commit: Some(commit) })
+    }
+
+    /// Begins a fork: `false` while operations, or another fork, are under way (wait on [`AddressSpace::queue`]).
+    pub fn try_begin_fork(&self) -> bool {
+        let mut state = self.state.lock();
+        if state.forking || !state.table.busy.is_empty() {
+            return false;
+        }
+        state.forking = true;
+        true
+    }
+
+    /// The address space of a fork child, which the stub `space` carries.
+    pub fn fork_copy(&self, space: Arc<Space>) -> Arc<AddressSpace> {
+        let table = self.state.lock().table.for_child();
+        AddressSpace::new(space, table)
+    }
+
+    /// The fork is over: operations go on.
+    pub fn end_fork(&self) {
+        self.state.lock().forking = false;
+        self.queue.wake(PollEvents::IN);
+    }
+
+    /// Sums for proc.
+    pub fn totals(&self) -> Totals {
+        self.state.lock().table.totals()
+    }
+
+    /// The mapping at an address.
+    pub fn find(&self, addr: u64) -> Option<Vma> {
+        self.state.lock().table.find(addr).cloned()
+    }
+
+    /// Reads guest memory whole; `EFAULT`. Any thread may ask.
+    pub fn read_exact(&self, addr: u64, buf: &mut [u8]) -> Result<()> {
+        let mut done = 0;
+        while done < buf.len() {
+            let n = self.space.read(addr.wrapping_add(done as u64), &mut buf[done..])?;
+            if n == 0 {
+                return Err(Errno::EFAULT);
+            }
+            done += n;
+        }
+        Ok(())
+    }
+
+    /// Reads as much of a guest range as can be read, at most 1 MiB (`/proc/PID/cmdline`, `environ`).
+    pub fn read_range(&self, start: u64, end: u64) -> Vec<u8> {
+        let len = end.saturating_sub(start).min(1 << 20) as usize;
+        let mut buf = vec![0; len];
+        let n = if len == 0 { 0 } else { self.space.read(start, &mut buf).unwrap_or(0) };
+        buf.truncate(n);
+        buf
+    }
+
+    /// `/proc/PID/cmdline`: the arguments, NUL-terminated.
+    pub fn cmdline(&self) -> Vec<u8> {
+        let (start, end) = self.with_table(|t| t.layout.args);
+        self.read_range(start, end)
+    }
+
+    /// `/proc/PID/environ`.
+    pub fn environ(&self) -> Vec<u8> {
+        let (start, end) = self.with_table(|t| t.layout.env);
+        self.read_range(start, end)
+    }
+
+    /// `/proc/PID/auxv`.
+    pub fn auxv(&self) -> Vec<u8> {
+        self.with_table(|t| t.layout.auxv.clone())
+    }
 }

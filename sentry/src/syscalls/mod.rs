@@ -3,6 +3,7 @@
 pub mod args;
 pub mod epoll;
 pub mod pipe;
+pub mod memory;
 pub mod process;
 pub mod readiness;
 pub mod table;

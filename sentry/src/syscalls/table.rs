@@ -93,6 +93,28 @@ pub static ENTRIES: &[Entry] = &[
     // --- files: names and attributes (syscalls/fs_path.rs)
 
     // --- memory (syscalls/memory.rs)
+    call!(9, mmap, [V, V, V, V, V, V], crate::syscalls::memory::mmap),
+    call!(10, mprotect, [V, V, V], crate::syscalls::memory::mprotect),
+    call!(11, munmap, [V, V], crate::syscalls::memory::munmap),
+    call!(12, brk, [V], crate::syscalls::memory::brk),
+    call!(25, mremap, [V, V, V, V, V], crate::syscalls::memory::mremap),
+    call!(26, msync, [V, V, V], crate::syscalls::memory::msync),
+    call!(27, mincore, [V, V, V], crate::syscalls::memory::mincore),
+    call!(28, madvise, [V, V, V], crate::syscalls::memory::madvise),
+    call!(149, mlock, [V, V], crate::syscalls::memory::mlock),
+    call!(150, munlock, [V, V], crate::syscalls::memory::munlock),
+    call!(151, mlockall, [V], crate::syscalls::memory::mlockall),
+    call!(152, munlockall, [], crate::syscalls::memory::munlockall),
+    call!(237, mbind, [V, V, V, V, V, V], crate::syscalls::memory::mbind),
+    call!(238, set_mempolicy, [V, V, V], crate::syscalls::memory::set_mempolicy),
+    call!(239, get_mempolicy, [V, V, V, V, V], crate::syscalls::memory::get_mempolicy),
+    call!(310, process_vm_readv, [V, ina(2, 16), V, ina(4, 16), V, V], crate::syscalls::memory::process_vm_readv),
+    call!(311, process_vm_writev, [V, ina(2, 16), V, ina(4, 16), V, V], crate::syscalls::memory::process_vm_writev),
+    call!(324, membarrier, [V, V], crate::syscalls::memory::membarrier, CallShape::LOCAL),
+    call!(325, mlock2, [V, V, V], crate::syscalls::memory::mlock2),
+    call!(329, pkey_mprotect, [V, V, V, V], crate::syscalls::memory::pkey_mprotect),
+    call!(330, pkey_alloc, [V, V], crate::syscalls::memory::pkey_alloc),
+    call!(331, pkey_free, [V], crate::syscalls::memory::pkey_free),
 
     // --- processes and threads (syscalls/process.rs)
     call!(39, getpid, [], crate::syscalls::process::getpid),
