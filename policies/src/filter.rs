@@ -91,10 +91,12 @@ impl Filter {
             Mismatch::Kill => SeccompAction::KillProcess,
             Mismatch::Trap => SeccompAction::Trap,
         };
-        let mut programs = vec![program(&self.allowed, fatal, SeccompAction::Allow)?];
+        let mut programs = Vec::new();
         for (errno, calls) in &self.refused {
             programs.push(program(calls, SeccompAction::Allow, SeccompAction::Errno(*errno))?);
         }
+        // Last, since it forbids to install another one.
+        programs.push(program(&self.allowed, fatal, SeccompAction::Allow)?);
         Ok(programs)
     }
 
