@@ -14,7 +14,7 @@ use crate::filter;
 use crate::listener::Listener;
 use crate::slot::*;
 use crate::space::{Slots, Space};
-use crate::thread::{Op, Thread};
+use crate::thread::Thread;
 
 static STUB: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stub"));
 
@@ -60,7 +60,7 @@ pub(crate) fn boot(shapes: &[CallShape; CALLS], cpus: usize) -> io::Result<(Arc<
     let core = Arc::new(Core::new(listener, cpus));
     let space = Arc::new(Space::with_slots(&core, slots, None));
     space.bind(pid);
-    let zygote = Thread::new(&space, 0, pid, false, Op::None);
+    let zygote = Thread::new(&space, 0, pid, false);
     core.admit(&zygote);
     // It was just made, so this is the first word.
     let _ = core.zygote.set(zygote);

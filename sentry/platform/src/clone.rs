@@ -12,7 +12,6 @@ use linux_abi::{Errno, Result};
 use crate::core::Core;
 use crate::listener::Notif;
 use crate::slot::{AREAS, AREA_LEN, SLOTS, SLOT_STRIDE};
-use crate::thread::Op;
 use crate::{CloneSpec, Event, Space, Thread};
 
 const SIGCHLD: u64 = libc::SIGCHLD as u64;
@@ -113,11 +112,10 @@ impl Core {
         let mut clones = self.clones.lock();
         let child = match clones.pending.get_mut(&token) {
             Some(p) if p.child.is_none() && index == p.index as u64 => {
-                let op = if p.share_vm { Op::None } else { Op::MapSlots };
                 if !p.share_vm {
                     p.space.bind(tid);
                 }
-                let child = Thread::new(&p.space, p.index, tid, true, op);
+                let child = Thread::new(&p.space, p.index, tid, true);
                 p.child = Some(child.clone());
                 let share_vm = p.share_vm;
                 Some((child, share_vm))

@@ -146,8 +146,12 @@ impl Core {
         if self.zygote.get().is_some_and(|z| z.id() == thread.id()) {
             return self.zygote_event(event);
         }
-        if let Some(kernel) = self.kernel.get() {
-            kernel.event(thread, event);
+        let Some(kernel) = self.kernel.get() else { return };
+        // A bug in one handler ends that guest process, not the sandbox.
+        let run = std::panic::AssertUnwindSafe(|| kernel.event(thread, event));
+        if std::panic::catch_unwind(run).is_err() {
+            tracing::error!(?thread, "a handler failed; its process is killed");
+            thread.space().kill_tampered("a handler failed");
         }
     }
 

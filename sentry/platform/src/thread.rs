@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::os::fd::AsFd;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, OnceLock};
 
@@ -17,6 +18,8 @@ use crate::listener::Notif;
 use crate::mem::{Io, Mem};
 use crate::slot::*;
 use crate::{Event, Fault, Regs, Reply, Resume, SignalFrame, Space, Syscall};
+
+const RW: u64 = (libc::PROT_READ | libc::PROT_WRITE) as u64;
 
 /// A guest thread: a host thread of a stub, its slot, its registers.
 pub struct Thread {
@@ -49,8 +52,6 @@ pub(crate) enum Op {
     Clone(u64),
     /// A clone that could not even be tried.
     NoClone(Errno),
-    /// A fork child that has not mapped its slots yet.
-    MapSlots,
 }
 
 struct Inner {
@@ -77,7 +78,7 @@ impl fmt::Debug for Thread {
 
 impl Thread {
     /// A thread whose host thread runs (the zygote), or waits for its first reply.
-    pub(crate) fn new(space: &Arc<Space>, index: usize, tid: i32, waiting: bool, op: Op) -> Arc<Thread> {
+    pub(crate) fn new(space: &Arc<Space>, index: usize, tid: i32, waiting: bool) -> Arc<Thread> {
         let phase = if waiting { Phase::Waiting } else { Phase::Running };
         Arc::new(Thread {
             id: space.core().next_id(),
@@ -85,7 +86,7 @@ impl Thread {
             index,
             tid,
             cookie: OnceLock::new(),
-            inner: Mutex::new(Inner { phase, notif: None, op }),
+            inner: Mutex::new(Inner { phase, notif: None, op: Op::None }),
             io: Mutex::new(Io::default()),
             rings: crate::spin::Rings::default(),
         })
@@ -253,27 +254,27 @@ impl Thread {
 
     /// Whether this thread may make this `clone` or `mmap` now, as the operation that it has open.
     pub(crate) fn allow(&self, notif: &Notif, is_clone: bool) {
-        let mut inner = self.inner.lock();
         let core = self.core();
+        if !is_clone && self.is_own_slots(&notif.args) {
+            // A fork child maps its slots once, before or after its first reply is written there.
+            if let Some(fd) = self.space.state.lock().fd.take() {
+                return core.let_map(notif, fd.as_fd());
+            }
+        }
+        let mut inner = self.inner.lock();
         match &mut inner.op {
             Op::Clone(token) if is_clone && core.clone_allowed(*token, &notif.args) => core.listener.proceed(notif.id),
             Op::Act(progress) if !is_clone && progress.files.front().is_some_and(|f| f.args == notif.args) => {
                 let Some(map) = progress.files.pop_front() else { return };
-                core.let_map(notif, std::os::fd::AsFd::as_fd(&*map.file));
-            }
-            Op::MapSlots if !is_clone => {
-                let want = [SLOTS, SLOTS_LEN as u64, 3, libc::MAP_SHARED as u64 | libc::MAP_FIXED as u64, self.index as u64, 0];
-                let fd = self.space.state.lock().fd.take();
-                match fd {
-                    Some(fd) if want == notif.args => {
-                        core.let_map(notif, std::os::fd::AsFd::as_fd(&fd));
-                        inner.op = Op::None;
-                    }
-                    _ => core.listener.refuse(notif.id, libc::EPERM),
-                }
+                core.let_map(notif, map.file.as_fd());
             }
             _ => core.listener.refuse(notif.id, libc::EPERM),
         }
+    }
+
+    fn is_own_slots(&self, args: &[u64; 6]) -> bool {
+        let flags = (libc::MAP_SHARED | libc::MAP_FIXED) as u64;
+        *args == [SLOTS, SLOTS_LEN as u64, RW, flags, self.index as u64, 0]
     }
 
     /// Answers the event that this thread waits on.

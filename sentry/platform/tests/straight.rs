@@ -29,9 +29,9 @@ fn calls_are_answered() {
         Event::Syscall(call) => assert!(usual(thread, &call, said)),
         other => said.send(Said::Word(format!("{other:?}"))).unwrap(),
     });
-    assert!(matches!(mini.hear(), Said::Number(0)));
+    assert!(matches!(mini.hear().show(), Said::Number(0)));
     let id = thread.space().id();
-    assert!(matches!(mini.hear(), Said::Gone(gone, SpaceEnd::Expected) if gone == id));
+    assert!(matches!(mini.hear().show(), Said::Gone(gone, SpaceEnd::Expected) if gone == id));
 }
 
 code!(
@@ -104,12 +104,12 @@ fn memory_goes_in_and_out() {
         },
         other => said.send(Said::Word(format!("{other:?}"))).unwrap(),
     });
-    assert!(matches!(mini.hear(), Said::Word(w) if w == "hello"));
-    assert!(matches!(mini.hear(), Said::Word(w) if w == "hello"));
-    assert!(matches!(mini.hear(), Said::Number(7)));
-    assert!(matches!(mini.hear(), Said::Number(25006)));
-    assert!(matches!(mini.hear(), Said::Number(-14)));
-    assert!(matches!(mini.hear(), Said::Gone(_, SpaceEnd::Expected)));
+    assert!(matches!(mini.hear().show(), Said::Word(w) if w == "hello"));
+    assert!(matches!(mini.hear().show(), Said::Word(w) if w == "hello"));
+    assert!(matches!(mini.hear().show(), Said::Number(7)));
+    assert!(matches!(mini.hear().show(), Said::Number(25006)));
+    assert!(matches!(mini.hear().show(), Said::Number(-14)));
+    assert!(matches!(mini.hear().show(), Said::Gone(_, SpaceEnd::Expected)));
 }
 
 code!(
@@ -153,5 +153,5 @@ fn faults_are_told() {
     let said = mini.hear();
     assert!(matches!(&said, Said::Word(w) if *w == format!("11 0x402 {at:#x}")), "{said:?}");
     let id = thread.space().id();
-    assert!(matches!(mini.hear(), Said::Gone(gone, SpaceEnd::Expected) if gone == id));
+    assert!(matches!(mini.hear().show(), Said::Gone(gone, SpaceEnd::Expected) if gone == id));
 }

@@ -27,6 +27,14 @@ pub enum Said {
     Number(i64),
 }
 
+impl Said {
+    /// Leaves a trace for the failure message.
+    pub fn show(self) -> Said {
+        eprintln!("heard {self:?}");
+        self
+    }
+}
+
 type Handler = dyn Fn(&Arc<Thread>, Event, &Sender<Said>) + Send + Sync;
 
 struct Kernel {
