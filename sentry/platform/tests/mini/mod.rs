@@ -172,8 +172,9 @@ pub fn usual(thread: &Arc<Thread>, call: &Syscall, said: &Sender<Said>) -> bool 
     match call.nr as i64 {
         libc::SYS_exit | libc::SYS_exit_group => thread.reply(Reply::ExitThread { clear_tid: 0 }),
         500 => {
-            said.send(Said::Number(call.args[0] as i64)).unwrap();
+            // In this order: a test that interrupts when it hears must find the thread running.
             thread.reply(Reply::Return(0));
+            said.send(Said::Number(call.args[0] as i64)).unwrap();
         }
         _ => return false,
     }
@@ -188,7 +189,7 @@ macro_rules! code {
             ".pushsection .rodata",
             concat!(".globl guest_", stringify!($name)),
             concat!(".globl guest_end_", stringify!($name)),
-            ".balign 16",
+            ".balign 256",
             concat!("guest_", stringify!($name), ":"),
             $($line,)*
             concat!("guest_end_", stringify!($name), ":"),
