@@ -23,10 +23,9 @@ pub fn skip(why: &str) {
     println!("SKIPPED: {why}");
 }
 
-/// Whether `program` can be found in `PATH`; where it cannot, [`skip`]s.
+/// Whether `program` can be found in [`sandbox::PATH`]; where it cannot, [`skip`]s.
 pub fn have(program: &str) -> bool {
-    let found = std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()));
+    let found = sandbox::PATH.split(':').any(|dir| std::path::Path::new(dir).join(program).is_file());
     if !found {
         skip(&format!("program {program}"));
     }

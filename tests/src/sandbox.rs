@@ -9,6 +9,9 @@ use std::sync::OnceLock;
 
 use crate::TempDir;
 
+/// Where programs are looked for, by tests and by what they start.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Who runs a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
@@ -88,8 +91,7 @@ pub fn native_command(who: Who, program: &OsStr) -> Command {
         }
     };
     command.env_clear();
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    command.env("PATH", path).env("LC_ALL", "C").env("TERM", "dumb").env("HOME", "/nonexistent");
+    command.env("PATH", PATH).env("LC_ALL", "C").env("TERM", "dumb").env("HOME", "/nonexistent");
     command
 }
 
@@ -111,4 +113,28 @@ pub fn do_command(who: Who, program: &[&str]) -> Command {
 pub fn is_root() -> bool {
     // SAFETY: takes nothing, reads one number.
     unsafe { libc::geteuid() == 0 }
+}
+
+/// Refuses to go on unless the binary under test has just shown, on files of ours, that what runs inside cannot
+/// change the host. Every test whose program would do harm natively (writes to `/etc`, attacks) calls this first: a
+/// broken sandbox, or a stand-in given as `RUNSC_BIN`, must fail the test and not damage the machine.
+pub fn require_confinement() {
+    static KEPT: OnceLock<bool> = OnceLock::new();
+    let kept = *KEPT.get_or_init(|| {
+        let dir = TempDir::new();
+        let victim = dir.join("victim");
+        fs::write(&victim, "v").expect("a file in our own directory");
+        let script =
+            "echo x >fresh; echo y >victim; rm victim; test -e fresh && ! test -e victim && echo done";
+        let mut command = do_command(Who::Caller, &["sh", "-c", script]);
+        let outcome = crate::run(command.current_dir(dir.path()), std::time::Duration::from_secs(30));
+        outcome.out() == "done\n"
+            && !dir.join("fresh").exists()
+            && fs::read_to_string(&victim).is_ok_and(|content| content == "v")
+    });
+    assert!(
+        kept,
+        "{} does not keep writes inside: not running what would harm this machine",
+        runsc().display()
+    );
 }
