@@ -49,6 +49,9 @@ pub fn make_in(look: &Lookup, dir: &VfsPath, name: &[u8], node: &NewNode, mode: 
     check_add(look, dir, name)?;
     let owner = owner_in(look, dir, node, mode)?;
     let _dir = dir.dentry.lock_dir();
+    if dir.dentry.unlinked() {
+        return Err(Errno::ENOENT);
+    }
     // What a directory said is asked anew by the file system itself, which gives EEXIST.
     let inode = dir.inode().create(name, node, owner)?;
     let policy = dir.inode().cache_policy();

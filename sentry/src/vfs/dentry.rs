@@ -143,6 +143,10 @@ impl Dentry {
     pub fn unlinked(&self) -> bool {
         self.state.load(Ordering::Relaxed) & UNLINKED != 0
     }
+    pub(super) fn set_unlinked(&self) {
+        self.state.fetch_or(UNLINKED, Ordering::Relaxed);
+    }
+    /// Whether linkat(2) may give it a first name.
     pub fn linkable(&self) -> bool {
         self.state.load(Ordering::Relaxed) & LINKABLE != 0
     }

@@ -1,11 +1,13 @@
 //! Descriptor tables: small numbers to file descriptions, with the close-on-exec flag (fcntl(2)).
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 use linux_abi::{Errno, Result};
 use parking_lot::RwLock;
 
 use super::file::File;
+use super::locks;
 
 /// The most descriptors a table ever has, whatever `RLIMIT_NOFILE` says (`fs.nr_open`).
 pub const MAX_FDS: usize = 1 << 20;
@@ -24,14 +26,35 @@ struct Slots {
 }
 
 /// A descriptor table, shared by tasks made with `CLONE_FILES`.
-#[derive(Default)]
 pub struct FdTable {
     slots: RwLock<Slots>,
+    /// A number never given twice: the owner of record locks.
+    id: u64,
+}
+
+impl Default for FdTable {
+    fn default() -> FdTable {
+        FdTable::with(Slots::default())
+    }
+}
+
+impl Drop for FdTable {
+    fn drop(&mut self) {
+        locks::release_owner(locks::Owner::Table(self.id));
+    }
 }
 
 impl FdTable {
     pub fn new() -> FdTable {
         FdTable::default()
+    }
+    fn with(slots: Slots) -> FdTable {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        FdTable { slots: RwLock::new(slots), id: NEXT.fetch_add(1, Ordering::Relaxed) }
+    }
+    /// A number never given twice.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// The file behind a number, or `EBADF`.
@@ -76,7 +99,12 @@ impl FdTable {
         if slots.list.len() <= at {
             slots.list.resize(at + 1, None);
         }
-        Ok(slots.list[at].replace(Entry { file, cloexec }).map(|e| e.file))
+        let old = slots.list[at].replace(Entry { file, cloexec }).map(|e| e.file);
+        drop(slots);
+        if let Some(f) = &old {
+            locks::on_close(self.id, f.inode());
+        }
+        Ok(old)
     }
 
     /// Takes a number out; the caller drops the file with no lock held.
@@ -85,6 +113,8 @@ impl FdTable {
         let mut slots = self.slots.write();
         let gone = slots.list.get_mut(at).and_then(|e| e.take()).ok_or(Errno::EBADF)?;
         slots.first_free = slots.first_free.min(at);
+        drop(slots);
+        locks::on_close(self.id, gone.file.inode());
         Ok(gone.file)
     }
 
@@ -107,7 +137,7 @@ impl FdTable {
 
     /// A copy for fork (or unshare).
     pub fn duplicate(&self) -> FdTable {
-        FdTable { slots: RwLock::new(self.slots.read().clone()) }
+        FdTable::with(self.slots.read().clone())
     }
 
     /// Takes out all that exec closes; the caller drops them.
@@ -131,6 +161,10 @@ impl FdTable {
             }
         }
         slots.first_free = slots.first_free.min(lowest);
+        drop(slots);
+        for f in &gone {
+            locks::on_close(self.id, f.inode());
+        }
         gone
     }
 

@@ -59,11 +59,6 @@ pub trait FileOps: Send + Sync + Any {
             _ => Err(Errno::ESPIPE),
         }
     }
-    /// Whether a blocking write(2) goes on until all is written (pipes, stream sockets): [`FileOps::write`] then
-    /// returns short counts, and the caller waits for more room.
-    fn writes_all(&self) -> bool {
-        false
-    }
     /// Writes at the end (`O_APPEND`), atomically; returns the count and the new position.
     fn append(&self, _file: &File, _from: &mut dyn Source) -> Result<(usize, u64)> {
         Err(Errno::EINVAL)
@@ -228,6 +223,10 @@ impl File {
         self.marks.load(Ordering::Relaxed) & bit != 0
             || self.marks.fetch_or(bit, Ordering::Relaxed) & bit != 0
     }
+    /// As the owner of locks that go with it.
+    pub fn lock_owner(&self) -> super::locks::Owner {
+        super::locks::Owner::File(std::ptr::from_ref(self) as usize)
+    }
     fn marked(&self, mark: Mark) -> bool {
         self.marks.load(Ordering::Relaxed) & mark as u32 != 0
     }
@@ -239,6 +238,9 @@ impl File {
 
 impl Drop for File {
     fn drop(&mut self) {
+        if self.marked(Mark::Locked) {
+            super::locks::release_owner(self.lock_owner());
+        }
         let ops = self.ops.clone();
         ops.release(self);
     }

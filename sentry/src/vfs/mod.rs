@@ -1,17 +1,20 @@
 //! The virtual file system: mounts, dentries, inodes, file descriptions, descriptor tables, path walk, permissions.
 
 pub mod attached;
+pub mod attr;
 pub mod context;
 pub mod create;
 pub mod dentry;
 pub mod fd_table;
 pub mod file;
 pub mod inode;
+pub mod locks;
 pub mod mount;
 pub mod namespace;
 pub mod open;
 pub mod path;
 pub mod permission;
+pub mod remove;
 pub mod walk;
 
 pub use context::FsInner;
