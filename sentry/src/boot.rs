@@ -61,7 +61,8 @@ pub fn main(config: SentryConfig) -> i32 {
 }
 
 fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> {
-    let take = |fd| jail::fds::take(fd).map_err(|error| format!("the sentry got a wrong descriptor: {error}"));
+    let take =
+        |fd| jail::fds::take(fd).map_err(|error| format!("the sentry got a wrong descriptor: {error}"));
     let gofer = config.fds.gofer.iter().map(|fd| take(*fd)).collect::<Result<_, _>>()?;
     let notices = take(config.fds.notices)?;
     let trace = config.fds.trace.map(take).transpose()?;
@@ -76,7 +77,8 @@ fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> 
     let shapes = syscalls::table::shapes(trace.is_some());
     let platform = Platform::boot(platform::Config { shapes, cpus: config.cpus })
         .map_err(|error| format!("cannot start the systrap platform: {error}"))?;
-    lockdown::after_zygote(&config).map_err(|error| format!("cannot install the sentry's filter: {error}"))?;
+    lockdown::after_zygote(&config)
+        .map_err(|error| format!("cannot install the sentry's filter: {error}"))?;
 
     Ok(Start { config, platform, gofer, notices, control: control.clone(), trace, proc_files })
 }

@@ -5,4 +5,5 @@
 #![forbid(unsafe_code)]
 
 pub mod errno;
+pub mod fs;
 pub use errno::{Errno, Result};

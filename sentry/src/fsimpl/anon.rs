@@ -29,8 +29,7 @@ pub struct NodeAttrs(Mutex<Attrs>);
 impl NodeAttrs {
     pub fn new(kind: FileKind, perm: u32, dev: u64, cred: &Cred) -> NodeAttrs {
         let now = crate::time::realtime();
-        let now =
-            FileTime { sec: (now / crate::time::NSEC) as i64, nsec: (now % crate::time::NSEC) as u32 };
+        let now = FileTime { sec: (now / crate::time::NSEC) as i64, nsec: (now % crate::time::NSEC) as u32 };
         NodeAttrs(Mutex::new(Attrs {
             dev,
             ino: next_ino(),

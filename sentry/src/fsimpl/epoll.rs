@@ -114,7 +114,8 @@ impl Epoll {
     pub fn add(&self, file: &Arc<File>, fd: i32, interest: Interest) -> Result<()> {
         let queue = file.ops.wait_queue().ok_or(Errno::EPERM)?;
         let inner = file.downcast::<Epoll>();
-        if interest.events & EPOLLEXCLUSIVE != 0 && (inner.is_some() || interest.events & !EXCLUSIVE_OK != 0) {
+        if interest.events & EPOLLEXCLUSIVE != 0 && (inner.is_some() || interest.events & !EXCLUSIVE_OK != 0)
+        {
             return Err(Errno::EINVAL);
         }
         let _nesting = inner.map(|_| NESTING.lock());
@@ -287,7 +288,10 @@ impl Epoll {
 
 /// Errors and hang-ups are reported whether asked for or not.
 fn always(i: Interest) -> Interest {
-    Interest { events: (i.events & !EPOLLWAKEUP) | PollEvents::ERR.bits() | PollEvents::HUP.bits(), data: i.data }
+    Interest {
+        events: (i.events & !EPOLLWAKEUP) | PollEvents::ERR.bits() | PollEvents::HUP.bits(),
+        data: i.data,
+    }
 }
 
 fn take_dead(items: &mut HashMap<Key, Arc<Item>>) -> Vec<Arc<Item>> {

@@ -1,6 +1,6 @@
 //! File systems, and files without one.
 
-pub mod host;
 pub mod anon;
 pub mod epoll;
+pub mod host;
 pub mod pipe;

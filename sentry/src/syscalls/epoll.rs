@@ -61,7 +61,13 @@ fn epoll_of(file: &File) -> Result<&Epoll, Errno> {
     file.downcast::<Epoll>().ok_or(Errno::EINVAL)
 }
 
-pub fn epoll_wait(cx: &mut Ctx<'_>, epfd: Fd, events: UserPtr<Event>, max: i32, timeout_ms: i32) -> SysResult {
+pub fn epoll_wait(
+    cx: &mut Ctx<'_>,
+    epfd: Fd,
+    events: UserPtr<Event>,
+    max: i32,
+    timeout_ms: i32,
+) -> SysResult {
     if cx.block.runs == 0 {
         set_timeout(cx, u64::try_from(timeout_ms).ok().map(|ms| ms * 1_000_000));
     }

@@ -2,6 +2,15 @@
 
 pub mod args;
 pub mod epoll;
+pub mod fs_attr;
+pub mod fs_copy;
+pub mod fs_dir;
+pub mod fs_fcntl;
+pub mod fs_io;
+pub mod fs_open;
+pub mod fs_path;
+pub mod fs_stat;
+pub mod fs_xattr;
 pub mod pipe;
 pub mod memory;
 pub mod process;

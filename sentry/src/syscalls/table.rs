@@ -5,6 +5,7 @@ use platform::{ArgShape, CallShape, CALLS};
 
 use crate::kernel::{Ctx, SysResult};
 use crate::syscalls::args::FromArg;
+use crate::syscalls::{fs_attr, fs_copy, fs_dir, fs_fcntl, fs_io, fs_open, fs_path, fs_stat, fs_xattr};
 
 /// One system call.
 pub struct Entry {
@@ -88,10 +89,106 @@ macro_rules! call {
 
 /// All calls that are implemented, by family. What is not here returns `ENOSYS` and is counted.
 pub static ENTRIES: &[Entry] = &[
-    // --- files: descriptors and data (syscalls/fs_io.rs)
-
-    // --- files: names and attributes (syscalls/fs_path.rs)
-
+    // --- files: descriptors and data (syscalls/fs_io.rs, fs_open.rs, fs_fcntl.rs, fs_copy.rs)
+    call!(0, read, [V, outb(2), V], fs_io::read),
+    call!(1, write, [V, inb(2), V], fs_io::write),
+    call!(2, open, [S, V, V], fs_open::open),
+    call!(3, close, [V], fs_open::close),
+    call!(8, lseek, [V, V, V], fs_io::lseek),
+    call!(16, ioctl, [V, V, V], fs_fcntl::ioctl),
+    call!(17, pread64, [V, outb(2), V, V], fs_io::pread64),
+    call!(18, pwrite64, [V, inb(2), V, V], fs_io::pwrite64),
+    call!(19, readv, [V, outiov(2), V], fs_io::readv),
+    call!(20, writev, [V, iniov(2), V], fs_io::writev),
+    call!(32, dup, [V], fs_open::dup),
+    call!(33, dup2, [V, V], fs_open::dup2),
+    call!(40, sendfile, [V, V, ins(8), V], fs_copy::sendfile),
+    call!(72, fcntl, [V, V, V], fs_fcntl::fcntl),
+    call!(73, flock, [V, V], fs_fcntl::flock),
+    call!(74, fsync, [V], fs_io::fsync),
+    call!(75, fdatasync, [V], fs_io::fdatasync),
+    call!(77, ftruncate, [V, V], fs_io::ftruncate),
+    call!(85, creat, [S, V], fs_open::creat),
+    call!(162, sync, [], fs_io::sync),
+    call!(187, readahead, [V, V, V], fs_io::readahead),
+    call!(221, fadvise64, [V, V, V, V], fs_io::fadvise64),
+    call!(257, openat, [V, S, V, V], fs_open::openat),
+    call!(275, splice, [V, ins(8), V, ins(8), V, V], fs_copy::splice),
+    call!(277, sync_file_range, [V, V, V, V], fs_io::sync_file_range),
+    call!(278, vmsplice, [V, iniov(2), V, V], fs_copy::vmsplice),
+    call!(285, fallocate, [V, V, V, V], fs_io::fallocate),
+    call!(292, dup3, [V, V, V], fs_open::dup3),
+    call!(295, preadv, [V, outiov(2), V, V], fs_io::preadv),
+    call!(296, pwritev, [V, iniov(2), V, V], fs_io::pwritev),
+    call!(306, syncfs, [V], fs_io::syncfs),
+    call!(326, copy_file_range, [V, ins(8), V, ins(8), V, V], fs_copy::copy_file_range),
+    call!(327, preadv2, [V, outiov(2), V, V, V, V], fs_io::preadv2),
+    call!(328, pwritev2, [V, iniov(2), V, V, V, V], fs_io::pwritev2),
+    call!(436, close_range, [V, V, V], fs_open::close_range),
+    call!(437, openat2, [V, S, ins(24), V], fs_open::openat2),
+    // --- files: names and attributes (syscalls/fs_path.rs, fs_stat.rs, fs_attr.rs, fs_dir.rs, fs_xattr.rs)
+    call!(4, stat, [S, outs(144)], fs_stat::stat),
+    call!(5, fstat, [V, outs(144)], fs_stat::fstat),
+    call!(6, lstat, [S, outs(144)], fs_stat::lstat),
+    call!(21, access, [S, V], fs_stat::access),
+    call!(76, truncate, [S, V], fs_attr::truncate),
+    call!(78, getdents, [V, outb(2), V], fs_dir::getdents),
+    call!(79, getcwd, [outb(1), V], fs_dir::getcwd),
+    call!(80, chdir, [S], fs_dir::chdir),
+    call!(81, fchdir, [V], fs_dir::fchdir),
+    call!(82, rename, [S, S], fs_path::rename),
+    call!(83, mkdir, [S, V], fs_path::mkdir),
+    call!(84, rmdir, [S], fs_path::rmdir),
+    call!(86, link, [S, S], fs_path::link),
+    call!(87, unlink, [S], fs_path::unlink),
+    call!(88, symlink, [S, S], fs_path::symlink),
+    call!(89, readlink, [S, outb(2), V], fs_stat::readlink),
+    call!(90, chmod, [S, V], fs_attr::chmod),
+    call!(91, fchmod, [V, V], fs_attr::fchmod),
+    call!(92, chown, [S, V, V], fs_attr::chown),
+    call!(93, fchown, [V, V, V], fs_attr::fchown),
+    call!(94, lchown, [S, V, V], fs_attr::lchown),
+    call!(95, umask, [V], fs_attr::umask),
+    call!(132, utime, [S, ins(16)], fs_attr::utime),
+    call!(133, mknod, [S, V, V], fs_path::mknod),
+    call!(137, statfs, [S, outs(120)], fs_stat::statfs),
+    call!(138, fstatfs, [V, outs(120)], fs_stat::fstatfs),
+    call!(155, pivot_root, [], fs_path::mount_denied),
+    call!(161, chroot, [S], fs_dir::chroot),
+    call!(165, mount, [], fs_path::mount_denied),
+    call!(166, umount2, [], fs_path::mount_denied),
+    call!(188, setxattr, [S, S, inb(3), V, V], fs_xattr::setxattr),
+    call!(189, lsetxattr, [S, S, inb(3), V, V], fs_xattr::lsetxattr),
+    call!(190, fsetxattr, [V, S, inb(3), V, V], fs_xattr::fsetxattr),
+    call!(191, getxattr, [S, S, outb(3), V], fs_xattr::getxattr),
+    call!(192, lgetxattr, [S, S, outb(3), V], fs_xattr::lgetxattr),
+    call!(193, fgetxattr, [V, S, outb(3), V], fs_xattr::fgetxattr),
+    call!(194, listxattr, [S, outb(2), V], fs_xattr::listxattr),
+    call!(195, llistxattr, [S, outb(2), V], fs_xattr::llistxattr),
+    call!(196, flistxattr, [V, outb(2), V], fs_xattr::flistxattr),
+    call!(197, removexattr, [S, S], fs_xattr::removexattr),
+    call!(198, lremovexattr, [S, S], fs_xattr::lremovexattr),
+    call!(199, fremovexattr, [V, S], fs_xattr::fremovexattr),
+    call!(217, getdents64, [V, outb(2), V], fs_dir::getdents64),
+    call!(235, utimes, [S, ins(32)], fs_attr::utimes),
+    call!(258, mkdirat, [V, S, V], fs_path::mkdirat),
+    call!(259, mknodat, [V, S, V, V], fs_path::mknodat),
+    call!(260, fchownat, [V, S, V, V, V], fs_attr::fchownat),
+    call!(261, futimesat, [V, S, ins(32)], fs_attr::futimesat),
+    call!(262, newfstatat, [V, S, outs(144), V], fs_stat::newfstatat),
+    call!(263, unlinkat, [V, S, V], fs_path::unlinkat),
+    call!(264, renameat, [V, S, V, S], fs_path::renameat),
+    call!(265, linkat, [V, S, V, S, V], fs_path::linkat),
+    call!(266, symlinkat, [S, V, S], fs_path::symlinkat),
+    call!(267, readlinkat, [V, S, outb(3), V], fs_stat::readlinkat),
+    call!(268, fchmodat, [V, S, V], fs_attr::fchmodat),
+    call!(269, faccessat, [V, S, V], fs_stat::faccessat),
+    call!(280, utimensat, [V, S, ins(32), V], fs_attr::utimensat),
+    call!(303, name_to_handle_at, [], fs_path::no_handles),
+    call!(316, renameat2, [V, S, V, S, V], fs_path::renameat2),
+    call!(332, statx, [V, S, V, V, outs(256)], fs_stat::statx),
+    call!(439, faccessat2, [V, S, V, V], fs_stat::faccessat2),
+    call!(452, fchmodat2, [V, S, V, V], fs_attr::fchmodat2),
     // --- memory (syscalls/memory.rs)
     call!(9, mmap, [V, V, V, V, V, V], crate::syscalls::memory::mmap),
     call!(10, mprotect, [V, V, V], crate::syscalls::memory::mprotect),
@@ -137,11 +234,9 @@ pub static ENTRIES: &[Entry] = &[
     call!(232, epoll_wait, [V, V, V, V], crate::syscalls::epoll::epoll_wait),
     call!(281, epoll_pwait, [V, V, V, V, ins(8), V], crate::syscalls::epoll::epoll_pwait),
     call!(441, epoll_pwait2, [V, V, V, ins(16), ins(8), V], crate::syscalls::epoll::epoll_pwait2),
-
     // --- pipes (syscalls/pipe.rs)
     call!(22, pipe, [outs(8)], crate::syscalls::pipe::pipe),
     call!(293, pipe2, [outs(8), V], crate::syscalls::pipe::pipe2),
-
     // --- sockets (syscalls/socket.rs)
 
     // --- the system (syscalls/system.rs)

@@ -125,6 +125,14 @@ pub trait FileOps: Send + Sync + Any {
     fn sync(&self, _file: &File, _data_only: bool) -> Result<()> {
         Err(Errno::EINVAL)
     }
+    /// fcntl(F_GET_SEALS): files that can be sealed only.
+    fn seals(&self) -> Result<u32> {
+        Err(Errno::EINVAL)
+    }
+    /// fcntl(F_ADD_SEALS).
+    fn add_seals(&self, _seals: u32) -> Result<()> {
+        Err(Errno::EINVAL)
+    }
     /// The last descriptor is gone.
     fn release(&self, _file: &File) {}
     /// A host descriptor whose bytes at an offset are this file's bytes, where there is one (sendfile, loader).

@@ -143,15 +143,17 @@ pub fn open_inode(place: VfsPath, flags: u32) -> Result<Arc<File>> {
         let kept = flags & !AT_OPEN;
         return Ok(File::new(Arc::new(PathOnly), Some(place), Some(inode), kept));
     }
-    let kept = flags & !AT_OPEN | O_LARGEFILE;
     match inode.kind() {
         FileKind::Socket => Err(Errno::ENXIO),
         FileKind::Symlink => Err(Errno::ELOOP),
-        _ => {
-            let ops = inode.clone().open(flags)?;
-            Ok(File::new(ops, Some(place), Some(inode), kept))
-        }
+        _ => Ok(describe(place, inode.open(flags)?, flags)),
     }
+}
+
+/// The description of what a driver has opened.
+pub fn describe(place: VfsPath, ops: Arc<dyn FileOps>, flags: u32) -> Arc<File> {
+    let inode = place.inode().clone();
+    File::new(ops, Some(place), Some(inode), flags & !AT_OPEN | O_LARGEFILE)
 }
 
 /// What access the flags ask for.

@@ -235,10 +235,6 @@ impl FileOps for HostStream {
         }
     }
 
-    fn writes_all(&self) -> bool {
-        self.kind != Kind::Regular
-    }
-
     fn write_all_semantics(&self) -> bool {
         self.kind != Kind::Regular
     }

@@ -1,0 +1,255 @@
+//! fcntl(2), flock(2), ioctl(2), memfd_create(2): calls on descriptors and descriptions.
+
+use std::sync::Arc;
+
+use linux_abi::fs::Flock;
+use linux_abi::Errno;
+
+use crate::fsimpl::pipe;
+use crate::kernel::{Ctx, Restart, Stop, SysResult};
+use crate::limits::resource;
+use crate::mm::UserPtr;
+use crate::syscalls::Fd;
+use crate::vfs::file::Mark;
+use crate::vfs::locks::{self, Kind, Owner, Range};
+use crate::vfs::permission::owner_or_capable;
+use crate::vfs::{File, FileKind, Ioctl, Positioning};
+use crate::wait_queue::PollEvents;
+
+const F_OFD_GETLK: i32 = 36;
+const F_OFD_SETLK: i32 = 37;
+const F_OFD_SETLKW: i32 = 38;
+const F_DUPFD_QUERY: i32 = 1027;
+
+/// What `F_SETFL` changes (fcntl(2)).
+const SETFL: u32 =
+    (libc::O_APPEND | libc::O_ASYNC | libc::O_DIRECT | libc::O_NOATIME | libc::O_NONBLOCK) as u32;
+
+pub fn fcntl(cx: &mut Ctx<'_>, fd: Fd, cmd: i32, arg: u64) -> SysResult {
+    let file = cx.file_any(fd.0)?;
+    let allowed_on_path =
+        [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, F_DUPFD_QUERY];
+    if file.is_path() && !allowed_on_path.contains(&cmd) {
+        return Err(Errno::EBADF.into());
+    }
+    match cmd {
+        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => {
+            let limit = cx.limit(resource::NOFILE);
+            let min = arg as u32 as i32;
+            if min < 0 || min as u64 >= limit {
+                return Err(Errno::EINVAL.into());
+            }
+            let cloexec = cmd == libc::F_DUPFD_CLOEXEC;
+            Ok(cx.task.files().insert(file, cloexec, min as usize, limit)? as u64)
+        }
+        libc::F_GETFD => Ok(cx.task.files().cloexec(fd.0)? as u64),
+        libc::F_SETFD => {
+            cx.task.files().set_cloexec(fd.0, arg & libc::FD_CLOEXEC as u64 != 0)?;
+            Ok(0)
+        }
+        libc::F_GETFL => Ok(file.flags() as u64),
+        libc::F_SETFL => set_flags(cx, &file, arg as u32),
+        libc::F_GETLK | F_OFD_GETLK => get_lock(cx, &file, cmd, UserPtr::new(arg)),
+        libc::F_SETLK | libc::F_SETLKW | F_OFD_SETLK | F_OFD_SETLKW => {
+            set_lock(cx, fd, &file, cmd, UserPtr::new(arg))
+        }
+        libc::F_GETPIPE_SZ => {
+            let p = pipe::pipe_of(&file).ok_or(Errno::EBADF)?;
+            Ok(p.capacity() as u64)
+        }
+        libc::F_SETPIPE_SZ => {
+            let p = pipe::pipe_of(&file).ok_or(Errno::EBADF)?;
+            Ok(p.set_capacity(arg as u32 as u64, &cx.task.cred())? as u64)
+        }
+        libc::F_GET_SEALS => Ok(file.ops.seals()? as u64),
+        libc::F_ADD_SEALS => {
+            if !file.writable() {
+                return Err(Errno::EPERM.into());
+            }
+            file.ops.add_seals(arg as u32)?;
+            Ok(0)
+        }
+        // No SIGIO is ever sent; an owner that is read back is none.
+        libc::F_GETOWN => Ok(0),
+        libc::F_SETOWN => Ok(0),
+        F_DUPFD_QUERY => {
+            let other = cx.file_any(arg as i32)?;
+            Ok(Arc::ptr_eq(&file, &other) as u64)
+        }
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+fn set_flags(cx: &mut Ctx<'_>, file: &Arc<File>, flags: u32) -> SysResult {
+    let old = file.flags();
+    let noatime = libc::O_NOATIME as u32;
+    if flags & !old & noatime != 0 {
+        if let Some(i) = file.inode() {
+            if !owner_or_capable(&i.attrs()?, &cx.task.cred()) {
+                return Err(Errno::EPERM.into());
+            }
+        }
+    }
+    file.set_flags(old & !SETFL | flags & SETFL);
+    Ok(0)
+}
+
+/// The bytes that a `struct flock` names: `EINVAL` for negative ones.
+fn byte_range(file: &File, l: &Flock) -> Result<(u64, u64), Errno> {
+    let base = match l.whence as i32 {
+        libc::SEEK_SET => 0,
+        libc::SEEK_CUR if file.ops.positioning() == Positioning::Offset => *file.pos.lock() as i64,
+        libc::SEEK_CUR => 0,
+        libc::SEEK_END => file.ops.size(file)? as i64,
+        _ => return Err(Errno::EINVAL),
+    };
+    let start = base.checked_add(l.start).ok_or(Errno::EOVERFLOW)?;
+    // A negative length reaches backwards from the start.
+    let (start, end) = match l.len {
+        0 => (start, i64::MAX),
+        n if n > 0 => (start, start.checked_add(n).ok_or(Errno::EOVERFLOW)?),
+        n => (start.checked_add(n).ok_or(Errno::EINVAL)?, start),
+    };
+    let start = u64::try_from(start).map_err(|_| Errno::EINVAL)?;
+    Ok((start, if end == i64::MAX { u64::MAX } else { end as u64 }))
+}
+
+fn is_ofd(cmd: i32) -> bool {
+    matches!(cmd, F_OFD_GETLK | F_OFD_SETLK | F_OFD_SETLKW)
+}
+
+fn owner(cx: &Ctx<'_>, file: &File, cmd: i32) -> (Owner, i32) {
+    if is_ofd(cmd) {
+        (file.lock_owner(), -1)
+    } else {
+        (Owner::Table(cx.task.files().id()), cx.task.group.pid)
+    }
+}
+
+fn lock_kind(kind: i16) -> Result<Option<Kind>, Errno> {
+    match kind as i32 {
+        libc::F_RDLCK => Ok(Some(Kind::Shared)),
+        libc::F_WRLCK => Ok(Some(Kind::Exclusive)),
+        libc::F_UNLCK => Ok(None),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+fn get_lock(cx: &mut Ctx<'_>, file: &Arc<File>, cmd: i32, at: UserPtr<Flock>) -> SysResult {
+    let mut l = at.read(&cx.mem)?;
+    let kind = lock_kind(l.kind)?.ok_or(Errno::EINVAL)?;
+    if is_ofd(cmd) && l.pid != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let (start, end) = byte_range(file, &l)?;
+    let (owner, pid) = owner(cx, file, cmd);
+    let all = locks::of(file.inode().ok_or(Errno::EINVAL)?)?;
+    match all.conflict(&Range { owner, kind, start, end, pid }) {
+        None => l.kind = libc::F_UNLCK as i16,
+        Some(r) => {
+            l.kind = if r.kind == Kind::Shared { libc::F_RDLCK } else { libc::F_WRLCK } as i16;
+            l.whence = libc::SEEK_SET as i16;
+            l.start = r.start as i64;
+            l.len = if r.end == u64::MAX { 0 } else { (r.end - r.start) as i64 };
+            l.pid = r.pid;
+        }
+    }
+    at.write(&cx.mem, &l)?;
+    Ok(0)
+}
+
+fn set_lock(cx: &mut Ctx<'_>, fd: Fd, file: &Arc<File>, cmd: i32, at: UserPtr<Flock>) -> SysResult {
+    let l = at.read(&cx.mem)?;
+    let kind = lock_kind(l.kind)?;
+    if is_ofd(cmd) && l.pid != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let (start, end) = byte_range(file, &l)?;
+    let (owner, pid) = owner(cx, file, cmd);
+    let all = locks::of(file.inode().ok_or(Errno::EINVAL)?)?;
+    let Some(kind) = kind else {
+        all.unset(owner, start, end);
+        return Ok(0);
+    };
+    let may = if kind == Kind::Shared { file.readable() } else { file.writable() };
+    if !may {
+        return Err(Errno::EBADF.into());
+    }
+    if is_ofd(cmd) {
+        file.mark(Mark::Locked);
+    }
+    let waits = matches!(cmd, libc::F_SETLKW | F_OFD_SETLKW);
+    loop {
+        let Err(in_way) = all.set(Range { owner, kind, start, end, pid })? else {
+            locks::wait_over(owner);
+            // Closed by another thread meanwhile: nobody would ever release it.
+            if !is_ofd(cmd) && !cx.file_any(fd.0).is_ok_and(|f| Arc::ptr_eq(&f, file)) {
+                all.unset(owner, start, end);
+                return Err(Errno::EBADF.into());
+            }
+            return Ok(0);
+        };
+        if !waits {
+            return Err(Errno::EAGAIN.into());
+        }
+        if !is_ofd(cmd) {
+            locks::wait_over(owner);
+            locks::wait_for(owner, in_way.owner)?;
+        }
+        cx.wait(&[(&all.queue, PollEvents::IN)], Restart::Sys)?;
+    }
+}
+
+pub fn flock(cx: &mut Ctx<'_>, fd: Fd, op: i32) -> SysResult {
+    let kind = match op & !libc::LOCK_NB {
+        libc::LOCK_SH => Some(Kind::Shared),
+        libc::LOCK_EX => Some(Kind::Exclusive),
+        libc::LOCK_UN => None,
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    let file = cx.file(fd.0)?;
+    let all = locks::of(file.inode().ok_or(Errno::EBADF)?)?;
+    file.mark(Mark::Locked);
+    loop {
+        match all.flock(file.lock_owner(), kind) {
+            Err(Errno::EAGAIN) if op & libc::LOCK_NB == 0 => {
+                cx.wait(&[(&all.queue, PollEvents::IN)], Restart::Sys)?;
+            }
+            r => return r.map(|()| 0).map_err(Stop::from),
+        }
+    }
+}
+
+pub fn ioctl(cx: &mut Ctx<'_>, fd: Fd, request: u32, arg: u64) -> SysResult {
+    const FIGETBSZ: u32 = 2;
+    let file = cx.file(fd.0)?;
+    match request as u64 {
+        libc::FIOCLEX => cx.task.files().set_cloexec(fd.0, true)?,
+        libc::FIONCLEX => cx.task.files().set_cloexec(fd.0, false)?,
+        libc::FIONBIO => {
+            let on = UserPtr::<i32>::new(arg).read(&cx.mem)? != 0;
+            let bit = libc::O_NONBLOCK as u32;
+            file.set_flags(if on { file.flags() | bit } else { file.flags() & !bit });
+        }
+        libc::FIOASYNC => {
+            let on = UserPtr::<i32>::new(arg).read(&cx.mem)? != 0;
+            if on {
+                return Err(Errno::ENOTTY.into());
+            }
+        }
+        libc::FIONREAD if is_regular(&file) => {
+            let left = file.ops.size(&file)?.saturating_sub(*file.pos.lock());
+            UserPtr::<i32>::new(arg).write(&cx.mem, &(left as i32))?;
+        }
+        _ if request == FIGETBSZ && file.inode().is_some() => {
+            let size = file.inode().ok_or(Errno::ENOTTY)?.attrs()?.blksize;
+            UserPtr::<i32>::new(arg).write(&cx.mem, &(size as i32))?;
+        }
+        _ => return Ok(file.ops.ioctl(&file, &Ioctl { mem: &cx.mem, request, arg })? as u64),
+    }
+    Ok(0)
+}
+
+fn is_regular(file: &File) -> bool {
+    file.inode().is_some_and(|i| i.kind() == FileKind::Regular)
+}
