@@ -1,6 +1,9 @@
 //! File systems, and files without one.
 
 pub mod anon;
+pub mod clock;
+pub mod dev;
 pub mod epoll;
 pub mod host;
 pub mod pipe;
+pub mod tmpfs;
