@@ -5,5 +5,6 @@ pub mod clock;
 pub mod dev;
 pub mod epoll;
 pub mod host;
+pub mod overlay;
 pub mod pipe;
 pub mod tmpfs;
