@@ -73,6 +73,7 @@ fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> 
         .map(|(name, fd)| Ok((name.clone(), take(*fd)?)))
         .collect::<Result<_, String>>()?;
 
+    crate::loader::auxv::capture();
     lockdown::before_zygote(&config).map_err(|error| format!("cannot confine the sentry: {error}"))?;
     let shapes = syscalls::table::shapes(trace.is_some());
     let platform = Platform::boot(platform::Config { shapes, cpus: config.cpus })

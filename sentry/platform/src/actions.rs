@@ -77,7 +77,10 @@ impl Progress {
                 Action::Protect { addr, len, prot } => [DO_MPROTECT, *addr, *len, *prot as u32 as u64, 0, 0, 0],
                 Action::Remap { old, old_len, new, new_len, keep_old } => {
                     let keep = if *keep_old { libc::MREMAP_DONTUNMAP } else { 0 };
-                    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | keep;
+                    let flags = match old == new {
+                        true => 0,
+                        false => libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | keep,
+                    };
                     [DO_MREMAP, *old, *old_len, *new_len, flags as u64, *new, 0]
                 }
                 Action::Advise { addr, len, advice } => {

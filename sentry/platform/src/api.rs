@@ -167,6 +167,7 @@ pub enum Action {
         prot: i32,
     },
     /// mremap(2) with `MREMAP_MAYMOVE | MREMAP_FIXED`; `keep_old` adds `MREMAP_DONTUNMAP`.
+    /// With `new` equal to `old` it is resized where it is (no flags).
     Remap {
         old: u64,
         old_len: u64,
