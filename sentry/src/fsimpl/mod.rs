@@ -8,3 +8,7 @@ pub mod host;
 pub mod overlay;
 pub mod pipe;
 pub mod tmpfs;
+pub mod eventfd;
+pub mod pidfd;
+pub mod signalfd;
+pub mod timerfd;

@@ -136,3 +136,17 @@ impl Ctx<'_> {
         self.task.files().insert(file, cloexec, 0, limit)
     }
 }
+
+thread_local! {
+    static CURRENT: std::cell::Cell<Option<i32>> = const { std::cell::Cell::new(None) };
+}
+
+/// The run loop says whose handler this worker runs.
+pub fn set_current_tid(tid: Option<i32>) {
+    CURRENT.set(tid);
+}
+
+/// The task whose handler runs on this worker: what `/proc/self` leads to.
+pub fn current_tid() -> Option<i32> {
+    CURRENT.get()
+}

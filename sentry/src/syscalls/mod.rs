@@ -11,6 +11,7 @@ pub mod fs_open;
 pub mod fs_path;
 pub mod fs_stat;
 pub mod fs_xattr;
+pub mod event_fds;
 pub mod pipe;
 pub mod memory;
 pub mod process;

@@ -243,6 +243,9 @@ pub fn set_mask(cx: &mut Ctx<'_>, mask: UserPtr<u64>, size: usize) -> Result<(),
     let old = sig.mask;
     sig.saved_mask.get_or_insert(old);
     sig.mask = mask;
+    drop(sig);
+    // What the mask now lets through is looked at before the wait.
+    cx.task.attention.store(true, std::sync::atomic::Ordering::SeqCst);
     Ok(())
 }
 

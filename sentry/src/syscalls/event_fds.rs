@@ -1,0 +1,147 @@
+//! eventfd(2), timerfd_create(2), signalfd(2), pidfd_open(2) and what goes with them.
+
+use std::sync::Arc;
+
+use linux_abi::Errno;
+
+use super::args::Fd;
+use super::readiness::{timespec, Pair};
+use crate::cred::cap;
+use crate::fsimpl::timerfd::{Setting, TimerFd};
+use crate::fsimpl::{eventfd, pidfd, signalfd, timerfd};
+use crate::kernel::{Ctx, SysResult, ThreadGroup};
+use crate::mm::UserPtr;
+use crate::signal::SigSet;
+use crate::time::NSEC;
+
+const NONBLOCK: u32 = libc::O_NONBLOCK as u32;
+const CLOEXEC: u32 = libc::O_CLOEXEC as u32;
+/// `CAP_WAKE_ALARM`.
+const WAKE_ALARM: u32 = 35;
+
+fn only(flags: u32, known: u32) -> Result<(), Errno> {
+    if flags & !known == 0 {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
+    }
+}
+
+pub fn eventfd(cx: &mut Ctx<'_>, initial: u32) -> SysResult {
+    eventfd2(cx, initial, 0)
+}
+
+pub fn eventfd2(cx: &mut Ctx<'_>, initial: u32, flags: u32) -> SysResult {
+    only(flags, NONBLOCK | CLOEXEC | libc::EFD_SEMAPHORE as u32)?;
+    let semaphore = flags & libc::EFD_SEMAPHORE as u32 != 0;
+    let file = eventfd::create(&cx.task.cred(), initial.into(), semaphore, flags & NONBLOCK);
+    Ok(cx.install(file, flags & CLOEXEC != 0)? as u64)
+}
+
+pub fn timerfd_create(cx: &mut Ctx<'_>, clock: i32, flags: u32) -> SysResult {
+    only(flags, NONBLOCK | CLOEXEC)?;
+    let cred = cx.task.cred();
+    match clock {
+        libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC | libc::CLOCK_BOOTTIME => {}
+        libc::CLOCK_REALTIME_ALARM | libc::CLOCK_BOOTTIME_ALARM => cred.require(WAKE_ALARM)?,
+        _ => return Err(Errno::EINVAL.into()),
+    }
+    let file = timerfd::create(&cred, &cx.kernel.timers, clock, flags & NONBLOCK);
+    Ok(cx.install(file, flags & CLOEXEC != 0)? as u64)
+}
+
+/// `struct itimerspec`: interval, then value.
+type Itimerspec = [i64; 4];
+
+fn to_guest(s: Setting) -> Itimerspec {
+    let split = |ns: u64| [(ns / NSEC) as i64, (ns % NSEC) as i64];
+    let ([a, b], [c, d]) = (split(s.interval), split(s.value));
+    [a, b, c, d]
+}
+
+pub fn timerfd_settime(
+    cx: &mut Ctx<'_>,
+    fd: Fd,
+    flags: u32,
+    new: UserPtr<Itimerspec>,
+    old: UserPtr<Itimerspec>,
+) -> SysResult {
+    let [isec, insec, vsec, vnsec] = new.read(&cx.mem)?;
+    // TFD_TIMER_CANCEL_ON_SET is taken; the guest cannot set the clock, so nothing cancels.
+    only(flags, (libc::TFD_TIMER_ABSTIME | libc::TFD_TIMER_CANCEL_ON_SET) as u32)?;
+    let interval = timespec([isec, insec])?;
+    let value = timespec([vsec, vnsec])?;
+    let file = cx.file(fd.0)?;
+    let timer = file.downcast::<TimerFd>().ok_or(Errno::EINVAL)?;
+    let before = timer.set(Setting { value, interval }, flags & libc::TFD_TIMER_ABSTIME as u32 != 0);
+    old.write_opt(&cx.mem, &to_guest(before))?;
+    Ok(0)
+}
+
+pub fn timerfd_gettime(cx: &mut Ctx<'_>, fd: Fd, current: UserPtr<Itimerspec>) -> SysResult {
+    let file = cx.file(fd.0)?;
+    let timer = file.downcast::<TimerFd>().ok_or(Errno::EINVAL)?;
+    current.write(&cx.mem, &to_guest(timer.get()))?;
+    Ok(0)
+}
+
+pub fn signalfd(cx: &mut Ctx<'_>, fd: Fd, mask: UserPtr<u64>, size: usize) -> SysResult {
+    signalfd4(cx, fd, mask, size, 0)
+}
+
+pub fn signalfd4(cx: &mut Ctx<'_>, fd: Fd, mask: UserPtr<u64>, size: usize, flags: u32) -> SysResult {
+    if size != 8 {
+        return Err(Errno::EINVAL.into());
+    }
+    let mask = SigSet(mask.read(&cx.mem)?);
+    only(flags, NONBLOCK | CLOEXEC)?;
+    if fd.0 == -1 {
+        let file = signalfd::create(cx.kernel, cx.task, mask, flags & NONBLOCK);
+        return Ok(cx.install(file, flags & CLOEXEC != 0)? as u64);
+    }
+    let file = cx.file(fd.0)?;
+    file.downcast::<signalfd::SignalFd>().ok_or(Errno::EINVAL)?.set_mask(mask);
+    Ok(fd.0 as u64)
+}
+
+pub fn pidfd_open(cx: &mut Ctx<'_>, pid: i32, flags: u32) -> SysResult {
+    only(flags, NONBLOCK)?;
+    if pid <= 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let Some(group) = cx.kernel.group(pid) else {
+        // A thread that leads no group cannot be meant (without PIDFD_THREAD).
+        let errno = if cx.kernel.task(pid).is_some() { Errno::EINVAL } else { Errno::ESRCH };
+        return Err(errno.into());
+    };
+    let file = pidfd::create(&cx.task.cred(), group, flags);
+    Ok(cx.install(file, true)? as u64)
+}
+
+/// A pidfd for a new child (clone with `CLONE_PIDFD`).
+pub fn new_pidfd(cx: &mut Ctx<'_>, group: &Arc<ThreadGroup>) -> Result<i32, Errno> {
+    let file = pidfd::create(&cx.task.cred(), group.clone(), 0);
+    cx.install(file, true)
+}
+
+/// The process that a pidfd stands for (waitid with `P_PIDFD`).
+pub fn pidfd_pid(cx: &Ctx<'_>, fd: i32) -> Result<i32, Errno> {
+    let file = cx.file(fd)?;
+    pidfd::group_of(&file).map(|g| g.pid).ok_or(Errno::EBADF)
+}
+
+/// pidfd_getfd(2): needs what ptrace(2) would need.
+pub fn pidfd_getfd(cx: &mut Ctx<'_>, fd: Fd, target: i32, flags: u32) -> SysResult {
+    only(flags, 0)?;
+    let file = cx.file(fd.0)?;
+    let group = pidfd::group_of(&file).ok_or(Errno::EBADF)?;
+    let task = group.threads().first().cloned().ok_or(Errno::ESRCH)?;
+    let (mine, theirs) = (cx.task.cred(), task.cred());
+    let same = [theirs.uid, theirs.euid, theirs.suid].iter().all(|u| *u == mine.fsuid)
+        && [theirs.gid, theirs.egid, theirs.sgid].iter().all(|g| *g == mine.fsgid);
+    if !same && !mine.has(cap::SYS_PTRACE) {
+        return Err(Errno::EPERM.into());
+    }
+    let wanted = task.files().get(target)?;
+    Ok(cx.install(wanted, true)? as u64)
+}
