@@ -24,7 +24,6 @@ pub(crate) struct Plan {
     pub(crate) sentry: SentryConfig,
     pub(crate) gofer: GoferConfig,
     pub(crate) trace: Option<OwnedFd>,
-    pub(crate) status: Option<OwnedFd>,
 }
 
 /// What our own messages look like.
@@ -43,7 +42,6 @@ pub(crate) fn plan(options: &DoOptions) -> Result<Plan, Failure> {
         return Err(Failure::new("`--overlay disk` is not available in this version")
             .hint("use --overlay memory, or --rw DIR for what is to be kept"));
     }
-    let status = options.status_fd.map(status_stream).transpose()?;
     let trace = options.trace.as_deref().map(trace_stream).transpose()?;
     let identity = options.user.as_deref().map_or_else(|| Ok(Identity::of_caller()), Identity::parse)?;
     let (gofer, mounts, hide) = trees(options)?;
@@ -74,7 +72,7 @@ pub(crate) fn plan(options: &DoOptions) -> Result<Plan, Failure> {
         trap_refused_calls: std::env::var_os(DEBUG_VARIABLE).is_some_and(|value| value == "trap"),
         fds: Descriptors::default(),
     };
-    Ok(Plan { sentry, gofer, trace, status })
+    Ok(Plan { sentry, gofer, trace })
 }
 
 /// The gofer's trees, the mounts made of them, and what is hidden.
@@ -213,7 +211,8 @@ fn trace_stream(path: &Path) -> Result<OwnedFd, Failure> {
         .while_doing(&format!("--trace: cannot write `{}`", path.display()))
 }
 
-fn status_stream(fd: i32) -> Result<OwnedFd, Failure> {
+/// Where `--status-fd` goes.
+pub(crate) fn status_stream(fd: i32) -> Result<OwnedFd, Failure> {
     let stream = if fd > 2 { jail::fds::take(fd) } else { jail::fds::duplicate_standard(fd) };
     stream.map_err(|error| {
         Failure::new(format!("--status-fd {fd}: {error}")).hint("open it for runsc, as in `--status-fd 3 3>status`")

@@ -32,9 +32,8 @@ const PROC_FILES: [&str; 4] = ["cpuinfo", "meminfo", "stat", "loadavg"];
 pub(crate) fn run(options: &DoOptions) -> Result<u8, Failure> {
     log::start(configure::log(options));
     jail::begin_launcher().while_doing("cannot prepare the launcher")?;
-    let mut plan = configure::plan(options)?;
-    let status = plan.status.take();
-    let outcome = match start(plan, options) {
+    let status = options.status_fd.map(configure::status_stream).transpose()?;
+    let outcome = match configure::plan(options).and_then(|plan| start(plan, options)) {
         Ok(supervisor) => supervisor.run(options.timeout),
         Err(failure) => {
             if let Some(status) = status {
@@ -110,7 +109,7 @@ fn start(plan: Plan, options: &DoOptions) -> Result<Supervisor, Failure> {
 fn check_isolation(layers: &Layers, options: &DoOptions) -> Result<(), Failure> {
     let Some(notice) = layers.notice() else { return Ok(()) };
     if options.require_full_isolation {
-        return Err(Failure::new(format!("this machine does not grant full isolation: {notice}"))
+        return Err(Failure::new(format!("this machine does not grant full isolation: {}", notice.trim_start_matches("running ")))
             .hint("leave --require-full-isolation out to run with the layers that remain"));
     }
     tracing::warn!("{notice}");

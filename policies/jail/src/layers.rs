@@ -90,9 +90,15 @@ impl Layers {
         if self.missing.is_empty() {
             return None;
         }
-        let names: Vec<_> =
-            self.missing.iter().map(|missing| format!("{} ({})", missing.layer.name(), missing.why)).collect();
-        Some(format!("running without: {}", names.join(", ")))
+        let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+        for Missing { layer, why } in &self.missing {
+            match reasons.iter_mut().find(|(known, _)| known == why) {
+                Some((_, names)) => names.push(layer.name()),
+                None => reasons.push((why, vec![layer.name()])),
+            }
+        }
+        let parts: Vec<_> = reasons.iter().map(|(why, names)| format!("{} ({why})", names.join(", "))).collect();
+        Some(format!("running without {}", parts.join("; ")))
     }
 }
 

@@ -68,14 +68,17 @@ pub fn sentry(layers: &mut Layers, program: &Program<'_>) -> io::Result<Waiting>
         if granted & flag != 0 {
             layers.hold(layer);
         } else if !layers.missing.iter().any(|missing| missing.layer == layer) {
-            layers.miss(layer, "needs a user namespace, or root");
+            layers.miss(layer, NEEDS_USER_NAMESPACE);
         }
     }
-    if geteuid().is_root() {
+    let started = started?;
+    if started.foreign {
         layers.hold(Layer::ForeignIdentity);
     }
-    started
+    Ok(started)
 }
+
+const NEEDS_USER_NAMESPACE: &str = "without a user namespace only for root";
 
 /// Finds out, one trial process each, which namespaces can be had together.
 fn grantable(layers: &mut Layers) -> i32 {
@@ -84,6 +87,9 @@ fn grantable(layers: &mut Layers) -> i32 {
         match trial(granted | flag) {
             Ok(()) => granted |= flag,
             Err(error) if layer == Layer::UserNamespace => layers.miss(layer, user_namespace_hint(&error)),
+            Err(error) if granted & libc::CLONE_NEWUSER == 0 && error.raw_os_error() == Some(libc::EPERM) => {
+                layers.miss(layer, NEEDS_USER_NAMESPACE);
+            }
             Err(error) => layers.miss(layer, error.to_string()),
         }
     }
@@ -123,6 +129,8 @@ fn trial(flags: i32) -> io::Result<()> {
 pub struct Waiting {
     pid: Pid,
     go: OwnedFd,
+    /// It can become nobody.
+    foreign: bool,
 }
 
 impl Waiting {
@@ -190,14 +198,15 @@ impl Prepared {
             return Err(io::Error::last_os_error());
         }
         let pid = Pid::from_raw(pid);
-        if flags & libc::CLONE_NEWUSER != 0 {
-            if let Err(error) = map_ids(pid) {
+        let foreign = if flags & libc::CLONE_NEWUSER != 0 { map_ids(pid) } else { Ok(may_become_nobody()) };
+        match foreign {
+            Ok(foreign) => Ok(Waiting { pid, go, foreign }),
+            Err(error) => {
                 let _ = kill(pid, Signal::SIGKILL);
                 let _ = waitpid(pid, None);
-                return Err(error);
+                Err(error)
             }
         }
-        Ok(Waiting { pid, go })
     }
 
     /// The child, from clone to exec.
@@ -309,18 +318,42 @@ unsafe fn raw_clone(flags: i32) -> i32 {
     unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) as i32 }
 }
 
-/// Gives the new user namespace of `pid` its one user and group (user_namespaces(7)).
-fn map_ids(pid: Pid) -> io::Result<()> {
+/// Gives the new user namespace of `pid` its one user and group (user_namespaces(7)): nobody where we are root and may
+/// give that away, else ourselves. Says whether it is nobody.
+fn map_ids(pid: Pid) -> io::Result<bool> {
     let file = |name: &str, text: String| fs::write(format!("/proc/{pid}/{name}"), text);
-    let (uid, gid) = (geteuid(), getegid());
-    if uid.is_root() {
-        file("uid_map", format!("{NOBODY} {NOBODY} 1\n"))?;
-        return file("gid_map", format!("{NOBODY} {NOBODY} 1\n"));
+    if geteuid().is_root() && file("uid_map", format!("{NOBODY} {NOBODY} 1\n")).is_ok() {
+        file("gid_map", format!("{NOBODY} {NOBODY} 1\n"))?;
+        return Ok(true);
     }
+    // Root of a namespace that knows no nobody, or root without CAP_SETUID, goes on as an ordinary user does.
+    let (uid, gid) = (geteuid(), getegid());
     file("uid_map", format!("{uid} {uid} 1\n"))?;
     // An unprivileged map of groups is allowed only where setgroups(2) is not.
     file("setgroups", "deny".to_owned())?;
-    file("gid_map", format!("{gid} {gid} 1\n"))
+    file("gid_map", format!("{gid} {gid} 1\n"))?;
+    Ok(false)
+}
+
+/// Whether this process could become nobody without a namespace of its own.
+fn may_become_nobody() -> bool {
+    let has = |capability| caps::has_cap(None, caps::CapSet::Effective, capability).unwrap_or(false);
+    let known = |map: &str| {
+        let text = fs::read_to_string(map).unwrap_or_default();
+        text.lines().any(|line| {
+            let mut numbers = line.split_ascii_whitespace().map_while(|word| word.parse::<u64>().ok());
+            let (Some(first), Some(_), Some(count)) = (numbers.next(), numbers.next(), numbers.next()) else {
+                return false;
+            };
+            (first..first.saturating_add(count)).contains(&u64::from(NOBODY))
+        })
+    };
+    geteuid().is_root()
+        && has(caps::Capability::CAP_SETUID)
+        && has(caps::Capability::CAP_SETGID)
+        && known("/proc/self/uid_map")
+        && known("/proc/self/gid_map")
+        && fs::read_to_string("/proc/self/setgroups").is_ok_and(|word| word.trim() == "allow")
 }
 
 /// Borrows several descriptors at once.

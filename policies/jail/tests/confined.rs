@@ -157,7 +157,7 @@ fn posture_of_the_sentry() {
     let pid = sentry.pid;
     assert_no_rights(pid, 0);
     let root = geteuid().is_root();
-    let uid = if root { jail::NOBODY } else { geteuid().as_raw() };
+    let uid = if sentry.layers.holds(Layer::ForeignIdentity) { jail::NOBODY } else { geteuid().as_raw() };
     assert_eq!(status(pid, "Uid").split_whitespace().next(), Some(uid.to_string().as_str()));
     for (layer, name) in [
         (Layer::UserNamespace, "user"),
