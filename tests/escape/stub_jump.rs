@@ -1,0 +1,84 @@
+//! Jumps to each `syscall` instruction in the stub's text with forged registers: the host may do none of it.
+
+use std::arch::asm;
+
+use crate::try_in_child;
+
+extern "C" {
+    fn __sigsetjmp(env: *mut libc::c_void, save: libc::c_int) -> libc::c_int;
+    fn siglongjmp(env: *mut libc::c_void, value: libc::c_int) -> !;
+}
+static mut JUMP: [u64; 64] = [0; 64];
+
+unsafe extern "C" fn back(_: libc::c_int) {
+    siglongjmp((&raw mut JUMP).cast(), 1);
+}
+
+#[inline(never)]
+unsafe fn peek(address: u64) -> Option<u8> {
+    if __sigsetjmp((&raw mut JUMP).cast(), 1) != 0 {
+        return None;
+    }
+    Some(std::ptr::read_volatile(address as *const u8))
+}
+
+pub unsafe fn attack(directory: &str) {
+    libc::signal(libc::SIGSEGV, back as usize);
+    libc::signal(libc::SIGBUS, back as usize);
+    let mut sites = Vec::new();
+    let mut page = 0x7000_0000_0000u64;
+    while page < 0x7000_0100_0000 {
+        let mut last = 0;
+        for at in page..page + 4096 {
+            let Some(byte) = peek(at) else { break };
+            if last == 0x0f && byte == 0x05 {
+                sites.push(at - 1);
+            }
+            last = byte;
+        }
+        page += 4096;
+    }
+    libc::signal(libc::SIGSEGV, libc::SIG_DFL);
+    libc::signal(libc::SIGBUS, libc::SIG_DFL);
+    println!("sites: {}", if sites.is_empty() { "none found" } else { "found" });
+    let made = format!("{directory}/escaped\0");
+    let victim = format!("{directory}/victim\0");
+    let touch = [c"/usr/bin/touch".as_ptr(), made.as_ptr().cast(), std::ptr::null()];
+    let none = [std::ptr::null::<u8>()];
+    // (number, four arguments): what would show on the host.
+    let calls: Vec<(i64, [u64; 4])> = vec![
+        (libc::SYS_open, [made.as_ptr() as u64, (libc::O_CREAT | libc::O_WRONLY) as u64, 0o644, 0]),
+        (
+            libc::SYS_openat,
+            [-100i64 as u64, made.as_ptr() as u64, (libc::O_CREAT | libc::O_WRONLY) as u64, 0o644],
+        ),
+        (libc::SYS_mkdir, [made.as_ptr() as u64, 0o755, 0, 0]),
+        (libc::SYS_creat, [made.as_ptr() as u64, 0o644, 0, 0]),
+        (libc::SYS_unlink, [victim.as_ptr() as u64, 0, 0, 0]),
+        (libc::SYS_execve, [touch[0] as u64, touch.as_ptr() as u64, none.as_ptr() as u64, 0]),
+        (libc::SYS_clone, [libc::SIGCHLD as u64, 0, 0, 0]),
+        (libc::SYS_fork, [0, 0, 0, 0]),
+        (libc::SYS_socket, [libc::AF_INET as u64, libc::SOCK_STREAM as u64, 0, 0]),
+        (libc::SYS_ptrace, [libc::PTRACE_TRACEME as u64, 0, 0, 0]),
+        (0x3f00, [0, 0, 0, 0]),
+        (0x3f00, [u64::MAX, u64::MAX, u64::MAX, u64::MAX]),
+        (libc::SYS_mmap, [0, 4096, 7, 2]),
+        (0x4000_0002, [made.as_ptr() as u64, 0o102, 0o644, 0]),
+    ];
+    let mut tried = 0;
+    for &site in &sites {
+        for (number, args) in &calls {
+            try_in_child(|| {
+                // No handler may turn the stub's own fault into something else; a wild return ends us.
+                asm!("xor ebx, ebx", "xor ebp, ebp", "jmp {site}", site = in(reg) site, in("rax") *number,
+                    in("rdi") args[0], in("rsi") args[1], in("rdx") args[2], in("r10") args[3],
+                    in("r8") -1i64, in("r9") 0i64, options(noreturn));
+            });
+            tried += 1;
+        }
+        if tried > 600 {
+            break;
+        }
+    }
+    println!("tried: {}", if sites.is_empty() == (tried == 0) { "all" } else { "none" });
+}
