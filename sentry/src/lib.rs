@@ -19,6 +19,7 @@ pub mod run;
 pub mod signal;
 pub mod syscalls;
 pub mod time;
+pub mod trace;
 pub mod vfs;
 pub mod wait_queue;
 

@@ -1,1 +1,332 @@
 //! Runs tasks: from an event to a handler to a reply.
+//!
+//! A worker brings an event; the task's `run` lock is taken, the handler runs, and what it returns is settled: a value
+//! goes back to the guest (signals first), a wait leaves the task where its queues find it, an action goes to the stub.
+//! The reply is given after the lock is released, since the guest may be back with its next call before we look up.
+
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use linux_abi::Errno;
+use platform::{Event, GuestKernel, Reply, Resume, Space, SpaceEnd, Syscall, Thread};
+
+use crate::kernel::signals::{self, Next};
+use crate::kernel::task::{BlockState, RunState, Then};
+use crate::kernel::{current, exit, Ctx, ExitStatus, Kernel, Outcome, Restart, Stop, SysResult, Task};
+use crate::signal::{SigInfo, SA_RESTART};
+use crate::syscalls::table;
+use crate::trace;
+
+/// The kernel as the platform calls it.
+pub struct Runner(pub Arc<Kernel>);
+
+impl GuestKernel for Runner {
+    fn event(&self, thread: &Arc<Thread>, event: Event) {
+        match thread.cookie().and_then(|c| c.downcast::<Task>().ok()) {
+            Some(task) => {
+                // After exec the old thread has nothing more to say.
+                if task.thread().id() == thread.id() {
+                    go(&self.0, &task, Some(event));
+                }
+            }
+            None => thread.space().kill(),
+        }
+    }
+
+    fn space_gone(&self, space: &Arc<Space>, end: SpaceEnd) {
+        let tasks: Vec<_> = self.0.pids.lock().tasks.values().cloned().collect();
+        for task in tasks.iter().filter(|t| t.thread().space().id() == space.id()) {
+            let signo = match end {
+                SpaceEnd::Signal(s) => s,
+                SpaceEnd::Expected | SpaceEnd::Exit(_) => libc::SIGKILL,
+            };
+            lost(&self.0, task, ExitStatus::Signal(signo, false));
+        }
+    }
+
+    fn run_ready(&self) {
+        run_ready(&self.0);
+    }
+}
+
+/// Runs every task whose wait has ended.
+pub fn run_ready(kernel: &Arc<Kernel>) {
+    while let Some(task) = kernel.ready.pop() {
+        go(kernel, &task, None);
+    }
+}
+
+/// The host thread of a task is gone.
+fn lost(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus) {
+    signals::begin_exit(&task.group, status);
+    let mut run = task.run.lock();
+    if !run.dead {
+        run.dead = true;
+        run.block = BlockState::default();
+        run.then = None;
+        exit::leave(kernel, task, status);
+    }
+}
+
+/// One step of a task: an event, or (None) another try of the call that waits.
+fn go(kernel: &Arc<Kernel>, task: &Arc<Task>, event: Option<Event>) {
+    let mut run = task.run.lock();
+    if run.dead {
+        return;
+    }
+    task.set_running();
+    // A panic in a handler is our mistake, but it must cost only the process that met it.
+    current::set_current_tid(Some(task.tid));
+    let reply = catch_unwind(AssertUnwindSafe(|| step(kernel, task, &mut run, event))).unwrap_or_else(|_| {
+        tracing::error!(call = ?run.call, "internal error in a call; its process is killed");
+        signals::begin_exit(&task.group, ExitStatus::Signal(libc::SIGKILL, false));
+        leave(kernel, task, &mut run, ExitStatus::Signal(libc::SIGKILL, false))
+    });
+    current::set_current_tid(None);
+    let dead = run.dead;
+    drop(run);
+    if let Some(reply) = reply {
+        let thread = task.thread();
+        thread.reply(reply);
+        // A signal that came between the last look and the reply found nobody to interrupt.
+        if !dead && task.attention.load(Ordering::SeqCst) {
+            thread.interrupt();
+        }
+    }
+}
+
+fn step(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, event: Option<Event>) -> Option<Reply> {
+    match event {
+        None => match run.parked.take() {
+            Some(outcome) => finish(kernel, task, run, outcome),
+            None => {
+                let result = again(kernel, task, run);
+                settle(kernel, task, run, result)
+            }
+        },
+        Some(Event::Syscall(call)) => {
+            run.call = call;
+            run.block = BlockState::default();
+            let result = handle(kernel, task, run);
+            settle(kernel, task, run, result)
+        }
+        Some(Event::Fault(f)) => {
+            tracing::debug!(?f, tid = task.tid, "fault");
+            signals::force(task, SigInfo::fault(f.signo, f.code, f.addr));
+            finish(kernel, task, run, Outcome::Continue)
+        }
+        Some(Event::Interrupted) => finish(kernel, task, run, Outcome::Continue),
+        Some(Event::LocalDone { call, ret, interrupted }) => {
+            run.call = call;
+            if interrupted {
+                finish(kernel, task, run, Outcome::Local)
+            } else {
+                trace::exit(kernel, task, &call, Ok(ret));
+                finish(kernel, task, run, Outcome::Return(ret))
+            }
+        }
+        Some(Event::ActionsDone(done)) => {
+            let result = match run.then.take() {
+                Some(Then::Actions(then)) => with_ctx(kernel, task, run, |cx| then(cx, done)),
+                _ => Err(Stop::Errno(Errno::EIO)),
+            };
+            settle(kernel, task, run, result)
+        }
+        Some(Event::Cloned(made)) => {
+            let result = match run.then.take() {
+                Some(Then::Clone(then)) => with_ctx(kernel, task, run, |cx| then(cx, made)),
+                _ => Err(Stop::Errno(Errno::EIO)),
+            };
+            settle(kernel, task, run, result)
+        }
+        Some(Event::BadFrame) => {
+            // A second bad frame in a row finds SIGSEGV at its default.
+            let hand = task.group.sighand.read().clone();
+            hand.lock().actions[libc::SIGSEGV as usize - 1] = Default::default();
+            signals::force(task, signals::kernel_signal(libc::SIGSEGV));
+            finish(kernel, task, run, Outcome::Continue)
+        }
+    }
+}
+
+fn with_ctx(
+    kernel: &Arc<Kernel>,
+    task: &Arc<Task>,
+    run: &mut RunState,
+    f: impl FnOnce(&mut Ctx<'_>) -> SysResult,
+) -> SysResult {
+    let thread = task.thread();
+    let mut cx = Ctx { kernel, task, mem: thread.mem(), call: run.call, block: &mut run.block, armed: false };
+    f(&mut cx)
+}
+
+/// Calls the handler for the first time.
+fn handle(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState) -> SysResult {
+    let nr = run.call.nr;
+    trace::enter(kernel, task, &run.call);
+    match table::lookup(nr) {
+        Some(entry) => with_ctx(kernel, task, run, entry.run),
+        None => {
+            *kernel.missing.lock().entry(nr).or_insert(0) += 1;
+            Err(Stop::Errno(Errno::ENOSYS))
+        }
+    }
+}
+
+/// Calls the handler again after a wait.
+fn again(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState) -> SysResult {
+    run.block.places.clear();
+    run.block.timer = None;
+    run.block.runs = run.block.runs.saturating_add(1);
+    match table::lookup(run.call.nr) {
+        Some(entry) => with_ctx(kernel, task, run, entry.run),
+        None => Err(Stop::Errno(Errno::ENOSYS)),
+    }
+}
+
+/// What a handler's result means for the thread; `None` where it goes on waiting.
+fn settle(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, result: SysResult) -> Option<Reply> {
+    let mut result = result;
+    loop {
+        match result {
+            Ok(v) => {
+                trace::exit(kernel, task, &run.call, Ok(v as i64));
+                return finish(kernel, task, run, Outcome::Return(v as i64));
+            }
+            Err(Stop::Errno(e)) => {
+                trace::exit(kernel, task, &run.call, Err(e));
+                return finish(kernel, task, run, Outcome::Return(e.to_ret()));
+            }
+            Err(Stop::Block(kind)) => {
+                if task.attention.swap(false, Ordering::SeqCst) {
+                    if let Some(reply) = interrupt(kernel, task, run, kind) {
+                        return reply;
+                    }
+                }
+                if task.set_blocked() {
+                    return None;
+                }
+                task.set_running();
+                result = again(kernel, task, run);
+            }
+            Err(Stop::Act(actions, then)) => {
+                run.then = Some(Then::Actions(then));
+                return Some(Reply::Act(actions));
+            }
+            Err(Stop::Clone(spec, then)) => {
+                run.then = Some(Then::Clone(then));
+                return Some(Reply::Clone(spec));
+            }
+            Err(Stop::Local) => return Some(Reply::Local { report: trace::on(kernel) }),
+            Err(Stop::Sigreturn) => return finish(kernel, task, run, Outcome::Sigreturn),
+            Err(Stop::Enter(regs)) => {
+                trace::exit(kernel, task, &run.call, Ok(0));
+                run.block = BlockState::default();
+                return Some(Reply::Enter(regs));
+            }
+            Err(Stop::Exit { clear_tid }) => {
+                run.dead = true;
+                run.block = BlockState::default();
+                return Some(Reply::ExitThread { clear_tid });
+            }
+        }
+    }
+}
+
+/// Signals have come for a task that waits. `None`: it goes on waiting; `Some(reply)`: the wait is over, with that.
+fn interrupt(
+    kernel: &Arc<Kernel>,
+    task: &Arc<Task>,
+    run: &mut RunState,
+    kind: Restart,
+) -> Option<Option<Reply>> {
+    if kind == Restart::Killable {
+        let exiting = task.group.state.lock().exiting;
+        return exiting.map(|status| leave(kernel, task, run, status));
+    }
+    match signals::next(task) {
+        Next::None => None,
+        Next::Stop => {
+            // It stays where it waits; SIGCONT calls the handler again.
+            None
+        }
+        Next::Exit(status) => Some(leave(kernel, task, run, status)),
+        Next::Leave => Some(leave(kernel, task, run, ExitStatus::Code(0))),
+        Next::Handler(info, action) => {
+            let resume = if run.block.progress > 0 {
+                Resume::Return(run.block.progress as i64)
+            } else if kind == Restart::Sys && action.flags & SA_RESTART != 0 {
+                Resume::Restart
+            } else {
+                Resume::Return(Errno::EINTR.to_ret())
+            };
+            trace::exit(kernel, task, &run.call, Err(Errno::EINTR));
+            run.block = BlockState::default();
+            let sp = task.thread().regs().rsp;
+            Some(Some(Reply::Signal(signals::frame(task, &info, &action, sp, resume))))
+        }
+    }
+}
+
+/// Back to the guest, unless a signal, a stop or the end comes first.
+fn finish(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, outcome: Outcome) -> Option<Reply> {
+    if run.block.runs > 0 || run.block.scratch.is_some() || !run.block.places.is_empty() {
+        run.block = BlockState::default();
+    }
+    if outcome == Outcome::Sigreturn {
+        return Some(Reply::Sigreturn);
+    }
+    while task.attention.swap(false, Ordering::SeqCst) {
+        match signals::next(task) {
+            Next::None => signals::restore_mask(task),
+            Next::Stop => {
+                run.parked = Some(outcome);
+                if task.set_blocked() {
+                    return None;
+                }
+                task.set_running();
+                run.parked = None;
+                task.attention.store(true, Ordering::SeqCst);
+            }
+            Next::Exit(status) => return leave(kernel, task, run, status),
+            Next::Leave => return leave(kernel, task, run, ExitStatus::Code(0)),
+            Next::Handler(info, action) => {
+                let resume = match outcome {
+                    Outcome::Return(v) => Resume::Return(v),
+                    Outcome::Continue | Outcome::Sigreturn => Resume::AsIs,
+                    Outcome::Restart => Resume::Restart,
+                    Outcome::Local => local_resume(&run.call, action.flags),
+                };
+                let sp = task.thread().regs().rsp;
+                return Some(Reply::Signal(signals::frame(task, &info, &action, sp, resume)));
+            }
+        }
+    }
+    Some(match outcome {
+        Outcome::Return(v) => Reply::Return(v),
+        Outcome::Continue | Outcome::Sigreturn => Reply::Continue,
+        Outcome::Restart => Reply::Restart,
+        Outcome::Local => Reply::Local { report: trace::on(kernel) },
+    })
+}
+
+/// How a local call goes on after a handler: a futex wait without a time limit is made again under `SA_RESTART`
+/// (signal(7)); all else, sleeps above all, ends with `EINTR`.
+fn local_resume(call: &Syscall, flags: u64) -> Resume {
+    let wait_without_limit = call.nr == libc::SYS_futex as u64 && call.args[3] == 0;
+    if wait_without_limit && flags & SA_RESTART != 0 {
+        Resume::Restart
+    } else {
+        Resume::Return(Errno::EINTR.to_ret())
+    }
+}
+
+/// The thread leaves for good.
+fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, status: ExitStatus) -> Option<Reply> {
+    run.dead = true;
+    run.block = BlockState::default();
+    run.then = None;
+    let clear_tid = exit::leave(kernel, task, status);
+    Some(Reply::ExitThread { clear_tid })
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use linux_abi::Errno;
-use platform::{Action, CloneSpec, Syscall, Thread};
+use platform::{Action, CloneSpec, Regs, Syscall, Thread};
 
 use super::task::{BlockState, Task};
 use super::{Kernel, SysResult};
@@ -18,6 +18,8 @@ pub enum Restart {
     Sys,
     /// `EINTR` after any handler (poll, select, epoll_wait, nanosleep, sigtimedwait, …).
     NoHand,
+    /// Only the end of the task ends the wait (a vfork parent, exec waiting for its threads).
+    Killable,
 }
 
 pub type ThenActions = Box<dyn FnOnce(&mut Ctx<'_>, Result<(), (usize, Errno)>) -> SysResult + Send>;
@@ -35,8 +37,12 @@ pub enum Stop {
     Local,
     /// Return by the signal frame at the stack pointer.
     Sigreturn,
-    /// The call is over and the task's registers were replaced (exec), or the task is gone (exit): no reply is due.
-    Gone,
+    /// The program starts with these registers (exec).
+    Enter(Box<Regs>),
+    /// The task has left (exit): its thread ends; the word at the address, if any, is cleared and woken.
+    Exit {
+        clear_tid: u64,
+    },
 }
 
 impl From<Errno> for Stop {

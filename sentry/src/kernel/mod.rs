@@ -3,12 +3,18 @@
 //! Lock order, outermost first: `Task::run` (held while a handler runs) > `Kernel::pids` > `ThreadGroup::state` >
 //! `ThreadGroup::sighand` > `Task::sig`. No lock but `Task::run` is held over a call into a file.
 
+pub mod clone;
 pub mod current;
+pub mod exec;
+pub mod exit;
 pub mod fs_context;
 pub mod mm_ops;
+pub mod hooks;
 pub mod ready;
+pub mod signals;
 pub mod task;
 pub mod thread_group;
+pub mod wait;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -20,13 +26,18 @@ use platform::Platform;
 pub use current::{Ctx, Restart, Stop};
 pub use fs_context::FsContext;
 pub use ready::ReadyList;
-pub use task::Task;
-pub use thread_group::ThreadGroup;
+pub use task::{Outcome, Task};
+pub use thread_group::{ExitStatus, ThreadGroup};
 
 use crate::time::Timers;
 
 /// What a handler returns: the value for `rax`, or why there is none (yet).
 pub type SysResult = Result<u64, Stop>;
+
+/// The sandbox's init: a group without threads that inherits and reaps orphans.
+pub const INIT_PID: i32 = 1;
+/// The command that the user asked for.
+pub const FIRST_PID: i32 = 2;
 
 /// The most tasks in one sandbox (`kernel.pid_max` of a small machine).
 pub const PID_MAX: i32 = 32768;
@@ -54,6 +65,14 @@ pub struct Kernel {
     pub hostname: Mutex<Vec<u8>>,
     /// What is mounted where.
     pub mounts: Arc<crate::vfs::Namespace>,
+    /// The process group that signals from the terminal go to.
+    pub foreground: Mutex<i32>,
+    /// How the first process ended, once it has.
+    pub end: (std::sync::Mutex<Option<ExitStatus>>, std::sync::Condvar),
+    /// Where calls are traced to.
+    pub trace: Option<Box<dyn crate::trace::TraceSink>>,
+    /// Calls that are not implemented: how often each was made.
+    pub missing: Mutex<BTreeMap<u64, u64>>,
 }
 
 impl Kernel {
@@ -64,5 +83,23 @@ impl Kernel {
     /// The thread group of a process number (zombies included).
     pub fn group(&self, pid: i32) -> Option<Arc<ThreadGroup>> {
         self.pids.lock().groups.get(&pid).cloned()
+    }
+
+    /// The first process has ended, and with it the sandbox.
+    pub fn ended(&self, status: ExitStatus) {
+        let mut end = self.end.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        end.get_or_insert(status);
+        self.end.1.notify_all();
+    }
+
+    /// Waits for the end of the first process.
+    pub fn wait_for_end(&self) -> ExitStatus {
+        let mut end = self.end.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        loop {
+            if let Some(status) = *end {
+                return status;
+            }
+            end = self.end.1.wait(end).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
     }
 }

@@ -57,12 +57,27 @@ pub enum Then {
     Clone(ThenClone),
 }
 
+/// How a task goes back to the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Return(i64),
+    /// Registers as they are.
+    Continue,
+    /// Make the call again.
+    Restart,
+    Sigreturn,
+    /// Let the stub make the call again (a local one that was cut short for nothing).
+    Local,
+}
+
 /// What belongs to whoever runs the task's handler; at most one thread does.
 #[derive(Default)]
 pub struct RunState {
     pub call: Syscall,
     pub block: BlockState,
     pub then: Option<Then>,
+    /// How the guest goes on once its group, now stopped, is continued.
+    pub parked: Option<Outcome>,
     /// The task has left; late events are dropped.
     pub dead: bool,
 }
@@ -80,13 +95,17 @@ pub struct Task {
     pub sig: Mutex<TaskSignals>,
     /// Set where signals (or an end, or a stop) may have to be looked at before the guest goes on.
     pub attention: AtomicBool,
+    /// `sig.saved_mask` is set.
+    pub mask_saved: AtomicBool,
+    /// The thread is to leave although its group goes on (another thread execs).
+    pub must_leave: AtomicBool,
     pub run: Mutex<RunState>,
     /// `comm`: at most 15 bytes.
     pub name: Mutex<Vec<u8>>,
     pub clear_child_tid: AtomicU64,
     pub robust_list: AtomicU64,
     /// A vfork parent that waits for this child to exec or end.
-    pub vfork_done: Mutex<Option<Arc<crate::wait_queue::WaitQueue>>>,
+    pub vfork_done: Mutex<Option<Arc<super::clone::VforkWait>>>,
     sched: AtomicU8,
     waker: Arc<TaskWaker>,
 }
@@ -128,6 +147,8 @@ impl Task {
             cred: RwLock::new(new.cred),
             sig: Mutex::new(new.sig),
             attention: AtomicBool::new(false),
+            mask_saved: AtomicBool::new(false),
+            must_leave: AtomicBool::new(false),
             run: Mutex::new(RunState::default()),
             name: Mutex::new(new.name),
             clear_child_tid: AtomicU64::new(0),

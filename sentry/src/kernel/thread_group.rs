@@ -12,8 +12,15 @@ use crate::signal::{PendingQueue, SigAction, NSIG};
 use crate::wait_queue::WaitQueue;
 
 /// Signal actions; shared by `CLONE_SIGHAND`.
+#[derive(Clone)]
 pub struct SigHand {
     pub actions: [SigAction; NSIG],
+}
+
+impl Default for SigHand {
+    fn default() -> SigHand {
+        SigHand { actions: [SigAction::default(); NSIG] }
+    }
 }
 
 /// How a process ended, or will.
@@ -71,11 +78,10 @@ pub struct ThreadGroup {
     pub limits: RwLock<Limits>,
     /// Told when a child changed state (wait4), with `IN`.
     pub child_wait: WaitQueue,
+    /// Told when a signal arrives (signalfd).
+    pub signal_wait: WaitQueue,
     /// Told when this group becomes a zombie (pidfd) or all other threads have left (exec).
     pub exit_wait: WaitQueue,
-    /// Told with `IN` whenever a signal is queued for the group or one of its threads (signalfd). One handle for the
-    /// whole family: a child gets a clone of its parent's, since it inherits the parent's signalfds.
-    pub signal_wait: WaitQueue,
     /// `CLOCK_MONOTONIC` and boot time at start, for /proc/PID/stat.
     pub started: u64,
     /// CPU time (user, system) of threads that have left, in nanoseconds.
@@ -95,7 +101,34 @@ pub struct Itimers {
     pub real_armed: Option<crate::time::Armed>,
 }
 
+/// What a new thread group is made of.
+pub struct NewGroup {
+    pub pid: i32,
+    pub sighand: Arc<Mutex<SigHand>>,
+    pub limits: Limits,
+    pub state: GroupState,
+}
+
 impl ThreadGroup {
+    pub fn new(kernel: Weak<Kernel>, new: NewGroup) -> Arc<ThreadGroup> {
+        Arc::new(ThreadGroup {
+            pid: new.pid,
+            kernel,
+            state: Mutex::new(new.state),
+            sighand: RwLock::new(new.sighand),
+            pending: Mutex::default(),
+            limits: RwLock::new(new.limits),
+            child_wait: WaitQueue::new(),
+            signal_wait: WaitQueue::new(),
+            exit_wait: WaitQueue::new(),
+            started: crate::time::boottime(),
+            dead_utime: AtomicU64::new(0),
+            dead_stime: AtomicU64::new(0),
+            oom_score_adj: AtomicI32::new(0),
+            itimers: Mutex::default(),
+        })
+    }
+
     /// The action for a signal.
     pub fn action(&self, signo: i32) -> SigAction {
         let hand = self.sighand.read().clone();

@@ -16,6 +16,7 @@ pub mod pipe;
 pub mod memory;
 pub mod process;
 pub mod readiness;
+pub mod signals;
 pub mod table;
 
 pub use args::{Fd, FromArg};

@@ -1,8 +1,338 @@
-//! Processes and threads.
+//! Processes and threads: making, ending, waiting, families, programs.
 
-use crate::kernel::{Ctx, SysResult};
+use std::sync::Arc;
+
+use linux_abi::Errno;
+use platform::Mem;
+
+use crate::kernel::clone::{self, CloneArgs};
+use crate::kernel::wait::{self, Found, Which};
+use crate::kernel::{exec, exit, signals, Ctx, ExitStatus, Stop, SysResult, ThreadGroup};
+use crate::loader::{self, ExecArgs, ExecEnv};
+use crate::mm::UserPtr;
+use crate::signal::SigInfo;
+use crate::syscalls::args::Fd;
+use crate::vfs::Lookup;
 
 /// getpid(2).
 pub fn getpid(cx: &mut Ctx<'_>) -> SysResult {
     Ok(cx.task.group.pid as u64)
+}
+
+/// gettid(2).
+pub fn gettid(cx: &mut Ctx<'_>) -> SysResult {
+    Ok(cx.task.tid as u64)
+}
+
+/// getppid(2).
+pub fn getppid(cx: &mut Ctx<'_>) -> SysResult {
+    Ok(cx.task.group.ppid() as u64)
+}
+
+/// set_tid_address(2).
+pub fn set_tid_address(cx: &mut Ctx<'_>, addr: u64) -> SysResult {
+    cx.task.clear_child_tid.store(addr, std::sync::atomic::Ordering::SeqCst);
+    Ok(cx.task.tid as u64)
+}
+
+/// fork(2).
+pub fn fork(cx: &mut Ctx<'_>) -> SysResult {
+    clone::clone(cx, CloneArgs { exit_signal: libc::SIGCHLD, ..Default::default() })
+}
+
+/// vfork(2).
+pub fn vfork(cx: &mut Ctx<'_>) -> SysResult {
+    let flags = (libc::CLONE_VM | libc::CLONE_VFORK) as u64;
+    clone::clone(cx, CloneArgs { flags, exit_signal: libc::SIGCHLD, ..Default::default() })
+}
+
+/// clone(2), the x86-64 order of arguments.
+pub fn clone(cx: &mut Ctx<'_>, flags: u64, sp: u64, parent_tid: u64, child_tid: u64, tls: u64) -> SysResult {
+    let exit_signal = (flags & 0xff) as i32;
+    let flags = flags & 0xffff_ff00;
+    if flags & libc::CLONE_PIDFD as u64 != 0 && flags & libc::CLONE_PARENT_SETTID as u64 != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    clone::clone(cx, CloneArgs { flags, pidfd: parent_tid, child_tid, parent_tid, exit_signal, sp, tls })
+}
+
+/// clone3(2): `struct clone_args` of 64 to 88 bytes; larger ones must be zero behind.
+pub fn clone3(cx: &mut Ctx<'_>, args: u64, size: usize) -> SysResult {
+    if size < 64 {
+        return Err(Errno::EINVAL.into());
+    }
+    if size > 4096 {
+        return Err(Errno::E2BIG.into());
+    }
+    let mut raw = vec![0u8; size.max(88)];
+    cx.mem.read(args, &mut raw[..size])?;
+    if raw[88..].iter().any(|b| *b != 0) {
+        return Err(Errno::E2BIG.into());
+    }
+    let word = |i: usize| u64::from_le_bytes(raw[i * 8..i * 8 + 8].try_into().unwrap_or_default());
+    let (stack, stack_size, tls) = (word(5), word(6), word(7));
+    let (set_tid, cgroup) = (word(8), word(10));
+    let flags = word(0);
+    let exit_signal = word(4);
+    if flags & 0xff != 0
+        || exit_signal > 64
+        || (stack == 0) != (stack_size == 0)
+        || set_tid != 0
+        || cgroup != 0
+    {
+        return Err(Errno::EINVAL.into());
+    }
+    let thread_or_parent = (libc::CLONE_THREAD | libc::CLONE_PARENT) as u64;
+    if flags & thread_or_parent != 0 && exit_signal != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    clone::clone(
+        cx,
+        CloneArgs {
+            flags,
+            pidfd: word(1),
+            child_tid: word(2),
+            parent_tid: word(3),
+            exit_signal: exit_signal as i32,
+            sp: if stack == 0 { 0 } else { stack.wrapping_add(stack_size) },
+            tls,
+        },
+    )
+}
+
+/// exit(2): this thread alone.
+pub fn exit(cx: &mut Ctx<'_>, code: i32) -> SysResult {
+    let clear_tid = exit::leave(cx.kernel, cx.task, ExitStatus::Code(code as u8));
+    Err(Stop::Exit { clear_tid })
+}
+
+/// exit_group(2): the whole process.
+pub fn exit_group(cx: &mut Ctx<'_>, code: i32) -> SysResult {
+    let status = signals::begin_exit(&cx.task.group, ExitStatus::Code(code as u8));
+    let clear_tid = exit::leave(cx.kernel, cx.task, status);
+    Err(Stop::Exit { clear_tid })
+}
+
+/// The most strings that are read for argv and envp together.
+const MAX_STRINGS: usize = 0x7f_ffff;
+/// The longest string (`MAX_ARG_STRLEN`).
+const MAX_STRING: usize = 131_072;
+
+/// Reads argv or envp; `budget` is what is left of the space for all strings.
+fn read_strings(mem: &Mem<'_>, at: u64, budget: &mut usize) -> Result<Vec<Vec<u8>>, Errno> {
+    let mut out = Vec::new();
+    if at == 0 {
+        return Ok(out);
+    }
+    for i in 0..MAX_STRINGS {
+        let p = UserPtr::<u64>::new(at).add(i).read(mem)?;
+        if p == 0 {
+            return Ok(out);
+        }
+        let s =
+            mem.read_cstr(p, MAX_STRING)
+                .map_err(|e| if e == Errno::ENAMETOOLONG { Errno::E2BIG } else { e })?;
+        *budget = budget.checked_sub(s.len() + 1 + 8).ok_or(Errno::E2BIG)?;
+        out.push(s);
+    }
+    Err(Errno::E2BIG)
+}
+
+/// execve(2).
+pub fn execve(cx: &mut Ctx<'_>, path: u64, argv: u64, envp: u64) -> SysResult {
+    execveat(cx, Fd(libc::AT_FDCWD), path, argv, envp, 0)
+}
+
+/// execveat(2).
+pub fn execveat(cx: &mut Ctx<'_>, dir: Fd, path: u64, argv: u64, envp: u64, flags: u32) -> SysResult {
+    exec::exec(cx, |cx| load(cx, dir, path, argv, envp, flags))
+}
+
+fn load(
+    cx: &mut Ctx<'_>,
+    dir: Fd,
+    path: u64,
+    argv: u64,
+    envp: u64,
+    flags: u32,
+) -> Result<loader::Loaded, Stop> {
+    let known = (libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW) as u32;
+    if flags & !known != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let path = cx.mem.read_cstr(path, 4096)?;
+    let stack_limit = cx.limit(crate::limits::resource::STACK);
+    // A quarter of the stack, at least 32 pages, at most 6 MiB (execve(2), "Limits on size of arguments").
+    let mut budget = (stack_limit / 4).clamp(32 * 4096, 6 << 20) as usize;
+    let mut argv = read_strings(&cx.mem, argv, &mut budget)?;
+    let envp = read_strings(&cx.mem, envp, &mut budget)?;
+    if argv.is_empty() {
+        argv.push(Vec::new());
+    }
+    let task = cx.task;
+    let cred = task.cred();
+    let base =
+        if dir.0 == libc::AT_FDCWD || path.starts_with(b"/") { None } else { Some(cx.file_any(dir.0)?) };
+    let open_flags = libc::O_RDONLY as u32
+        | if flags & libc::AT_SYMLINK_NOFOLLOW as u32 != 0 { libc::O_NOFOLLOW as u32 } else { 0 };
+    let (file, name) = if path.is_empty() {
+        if flags & libc::AT_EMPTY_PATH as u32 == 0 {
+            return Err(Errno::ENOENT.into());
+        }
+        let held = base.ok_or(Errno::EACCES)?;
+        (crate::vfs::reopen_exec(&held, &cred)?, format!("/dev/fd/{}", dir.0).into_bytes())
+    } else {
+        let name = match &base {
+            Some(_) => [format!("/dev/fd/{}/", dir.0).as_bytes(), &path].concat(),
+            None => path.clone(),
+        };
+        let start = match &base {
+            Some(f) => Some(f.path.clone().ok_or(Errno::ENOTDIR)?),
+            None => None,
+        };
+        let look = Lookup { fs: task.fs().get(), cred: cred.clone(), base: start };
+        (look.open_exec(&path, open_flags)?, name)
+    };
+    let look = Lookup { fs: task.fs().get(), cred: cred.clone(), base: None };
+    let env = ExecEnv {
+        open: &|p| look.open_exec(p, libc::O_RDONLY as u32),
+        cred: &cred,
+        vdso: cx.kernel.platform.vdso(),
+        stack_limit,
+        secure: false,
+    };
+    Ok(loader::load(ExecArgs { file, path: name, argv, envp }, &env)?)
+}
+
+fn rusage(times: (u64, u64)) -> [u8; 144] {
+    let mut out = [0; 144];
+    for (i, t) in [times.0, times.1].into_iter().enumerate() {
+        let at = i * 16;
+        out[at..at + 8].copy_from_slice(&(t / 1_000_000_000).to_le_bytes());
+        out[at + 8..at + 16].copy_from_slice(&(t / 1000 % 1_000_000).to_le_bytes());
+    }
+    out
+}
+
+/// wait4(2).
+pub fn wait4(cx: &mut Ctx<'_>, pid: i32, status: UserPtr<i32>, options: i32, usage: u64) -> SysResult {
+    let known = libc::WNOHANG
+        | libc::WUNTRACED
+        | libc::WCONTINUED
+        | libc::__WALL
+        | libc::__WCLONE
+        | libc::__WNOTHREAD;
+    if options & !known != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let which = match pid {
+        i32::MIN => return Err(Errno::ESRCH.into()),
+        -1 => Which::Any,
+        0 => Which::Pgrp(cx.task.group.state.lock().pgid),
+        p if p < 0 => Which::Pgrp(-p),
+        p => Which::Pid(p),
+    };
+    let Some(found) = wait::wait(cx, &which, options | libc::WEXITED)? else { return Ok(0) };
+    status.write_opt(&cx.mem, &found.status)?;
+    if usage != 0 {
+        cx.mem.write(usage, &rusage(found.times))?;
+    }
+    Ok(found.pid as u64)
+}
+
+/// waitid(2).
+pub fn waitid(cx: &mut Ctx<'_>, kind: i32, id: i32, info: u64, options: i32, usage: u64) -> SysResult {
+    let states = libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED;
+    let known = states | libc::WNOHANG | libc::WNOWAIT | libc::__WALL | libc::__WCLONE | libc::__WNOTHREAD;
+    if options & !known != 0 || options & states == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let which = match kind {
+        0 => Which::Any,
+        1 if id > 0 => Which::Pid(id),
+        2 if id > 0 => Which::Pgrp(id),
+        2 if id == 0 => Which::Pgrp(cx.task.group.state.lock().pgid),
+        3 => Which::Group(crate::kernel::hooks::pidfd_target(cx, id)?),
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    let found = wait::wait(cx, &which, options)?;
+    if info != 0 {
+        let bytes = match found {
+            Some(Found { pid, uid, code, value, .. }) => SigInfo::child(code, pid, uid, value, 0, 0).bytes,
+            None => [0; 128],
+        };
+        cx.mem.write(info, &bytes)?;
+    }
+    if let (Some(f), true) = (found, usage != 0) {
+        cx.mem.write(usage, &rusage(f.times))?;
+    }
+    Ok(0)
+}
+
+/// The group that a job-control call names: 0 is the caller's own.
+fn named(cx: &Ctx<'_>, pid: i32) -> Result<Arc<ThreadGroup>, Errno> {
+    if pid == 0 || pid == cx.task.group.pid {
+        return Ok(cx.task.group.clone());
+    }
+    let alive = |g: &Arc<ThreadGroup>| g.pid != crate::kernel::INIT_PID;
+    cx.kernel.group(pid).filter(alive).ok_or(Errno::ESRCH)
+}
+
+/// setpgid(2).
+pub fn setpgid(cx: &mut Ctx<'_>, pid: i32, pgid: i32) -> SysResult {
+    if pgid < 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let me = cx.task.group.clone();
+    let target = named(cx, pid)?;
+    let own = Arc::ptr_eq(&me, &target);
+    let my_sid = me.state.lock().sid;
+    if !own {
+        let s = target.state.lock();
+        if !s.parent.upgrade().is_some_and(|p| Arc::ptr_eq(&p, &me)) {
+            return Err(Errno::ESRCH.into());
+        }
+        if s.has_execed {
+            return Err(Errno::EACCES.into());
+        }
+        if s.sid != my_sid {
+            return Err(Errno::EPERM.into());
+        }
+    }
+    if target.state.lock().sid == target.pid {
+        return Err(Errno::EPERM.into());
+    }
+    let pgid = if pgid == 0 { target.pid } else { pgid };
+    if pgid != target.pid && cx.kernel.groups_where(|s| s.pgid == pgid && s.sid == my_sid).is_empty() {
+        return Err(Errno::EPERM.into());
+    }
+    target.state.lock().pgid = pgid;
+    Ok(0)
+}
+
+/// getpgid(2).
+pub fn getpgid(cx: &mut Ctx<'_>, pid: i32) -> SysResult {
+    Ok(named(cx, pid)?.state.lock().pgid as u64)
+}
+
+/// getpgrp(2).
+pub fn getpgrp(cx: &mut Ctx<'_>) -> SysResult {
+    getpgid(cx, 0)
+}
+
+/// getsid(2).
+pub fn getsid(cx: &mut Ctx<'_>, pid: i32) -> SysResult {
+    Ok(named(cx, pid)?.state.lock().sid as u64)
+}
+
+/// setsid(2).
+pub fn setsid(cx: &mut Ctx<'_>) -> SysResult {
+    let pid = cx.task.group.pid;
+    if !cx.kernel.groups_where(|s| s.pgid == pid).is_empty() {
+        return Err(Errno::EPERM.into());
+    }
+    let mut s = cx.task.group.state.lock();
+    s.sid = pid;
+    s.pgid = pid;
+    Ok(pid as u64)
 }

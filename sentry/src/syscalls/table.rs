@@ -6,6 +6,7 @@ use platform::{ArgShape, CallShape, CALLS};
 use crate::kernel::{Ctx, SysResult};
 use crate::syscalls::args::FromArg;
 use crate::syscalls::{fs_attr, fs_copy, fs_dir, fs_fcntl, fs_io, fs_open, fs_path, fs_stat, fs_xattr};
+use crate::syscalls::{process, signals};
 
 /// One system call.
 pub struct Entry {
@@ -214,11 +215,41 @@ pub static ENTRIES: &[Entry] = &[
     call!(331, pkey_free, [V], crate::syscalls::memory::pkey_free),
 
     // --- processes and threads (syscalls/process.rs)
-    call!(39, getpid, [], crate::syscalls::process::getpid),
+    call!(39, getpid, [], process::getpid),
+    call!(56, clone, [V, V, V, V, V], process::clone),
+    call!(57, fork, [], process::fork),
+    call!(58, vfork, [], process::vfork),
+    call!(59, execve, [S, V, V], process::execve),
+    call!(60, exit, [V], process::exit),
+    call!(61, wait4, [V, outs(4), V, outs(144)], process::wait4),
+    call!(109, setpgid, [V, V], process::setpgid),
+    call!(110, getppid, [], process::getppid),
+    call!(111, getpgrp, [], process::getpgrp),
+    call!(112, setsid, [], process::setsid),
+    call!(121, getpgid, [V], process::getpgid),
+    call!(124, getsid, [V], process::getsid),
+    call!(186, gettid, [], process::gettid),
+    call!(218, set_tid_address, [V], process::set_tid_address),
+    call!(231, exit_group, [V], process::exit_group),
+    call!(247, waitid, [V, V, outs(128), V, outs(144)], process::waitid),
+    call!(322, execveat, [V, S, V, V, V], process::execveat),
+    call!(435, clone3, [inb(1), V], process::clone3),
     // --- identity and limits (syscalls/identity.rs)
 
     // --- signals (syscalls/signals.rs)
-
+    call!(13, rt_sigaction, [V, ins(32), outs(32), V], signals::rt_sigaction),
+    call!(14, rt_sigprocmask, [V, ins(8), outs(8), V], signals::rt_sigprocmask),
+    call!(15, rt_sigreturn, [], signals::rt_sigreturn, CallShape::SIGFRAME),
+    call!(34, pause, [], signals::pause),
+    call!(62, kill, [V, V], signals::kill),
+    call!(127, rt_sigpending, [outs(8), V], signals::rt_sigpending),
+    call!(128, rt_sigtimedwait, [ins(8), outs(128), ins(16), V], signals::rt_sigtimedwait),
+    call!(129, rt_sigqueueinfo, [V, V, ins(128)], signals::rt_sigqueueinfo),
+    call!(130, rt_sigsuspend, [ins(8), V], signals::rt_sigsuspend),
+    call!(131, sigaltstack, [ins(24), outs(24)], signals::sigaltstack),
+    call!(200, tkill, [V, V], signals::tkill),
+    call!(234, tgkill, [V, V, V], signals::tgkill),
+    call!(297, rt_tgsigqueueinfo, [V, V, V, ins(128)], signals::rt_tgsigqueueinfo),
     // --- time (syscalls/time.rs)
 
     // --- futex and scheduling (syscalls/sched.rs)

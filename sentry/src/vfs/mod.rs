@@ -5,6 +5,7 @@ pub mod attr;
 pub mod context;
 pub mod create;
 pub mod dentry;
+pub mod exec;
 pub mod fd_table;
 pub mod file;
 pub mod inode;
@@ -19,6 +20,7 @@ pub mod walk;
 
 pub use context::FsInner;
 pub use dentry::Dentry;
+pub use exec::reopen_exec;
 pub use fd_table::FdTable;
 pub use file::{File, FileOps, Ioctl, Positioning};
 pub use inode::{Attrs, FileKind, FileSystem, Inode, InodeRef};

@@ -1,0 +1,274 @@
+//! fork, vfork, clone, clone3: new tasks (clone(2)).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use linux_abi::Errno;
+use parking_lot::Mutex;
+use platform::{CloneSpec, Reply, Thread};
+
+use super::current::{Ctx, Restart, Stop};
+use super::task::{NewTask, Task, TaskSignals};
+use super::thread_group::{GroupState, NewGroup, ThreadGroup};
+use super::{Kernel, SysResult};
+use crate::limits::resource;
+use crate::signal::{AltStack, SIG_IGN};
+use crate::wait_queue::{PollEvents, WaitQueue};
+
+/// What clone3's `struct clone_args` says, from whichever call.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CloneArgs {
+    pub flags: u64,
+    pub pidfd: u64,
+    pub child_tid: u64,
+    pub parent_tid: u64,
+    pub exit_signal: i32,
+    /// The child's stack pointer; 0 keeps the parent's.
+    pub sp: u64,
+    pub tls: u64,
+}
+
+/// A vfork parent's wait for its child to exec or end.
+#[derive(Default)]
+pub struct VforkWait {
+    done: AtomicBool,
+    queue: WaitQueue,
+}
+
+impl VforkWait {
+    pub fn finish(&self) {
+        self.done.store(true, Ordering::SeqCst);
+        self.queue.wake(PollEvents::IN);
+    }
+}
+
+/// Kept while a vfork parent waits: the child's number, to return.
+struct Waiting(i32, Arc<VforkWait>);
+
+const KNOWN: u64 = (libc::CLONE_VM
+    | libc::CLONE_FS
+    | libc::CLONE_FILES
+    | libc::CLONE_SIGHAND
+    | libc::CLONE_PIDFD
+    | libc::CLONE_VFORK
+    | libc::CLONE_PARENT
+    | libc::CLONE_THREAD
+    | libc::CLONE_SYSVSEM
+    | libc::CLONE_SETTLS
+    | libc::CLONE_PARENT_SETTID
+    | libc::CLONE_CHILD_CLEARTID
+    | libc::CLONE_DETACHED
+    | libc::CLONE_UNTRACED
+    | libc::CLONE_CHILD_SETTID
+    | libc::CLONE_IO
+    | libc::CLONE_PTRACE) as u32 as u64
+    | CLONE_CLEAR_SIGHAND;
+const NAMESPACES: u64 = (libc::CLONE_NEWNS
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWCGROUP) as u32 as u64;
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+
+fn has(flags: u64, bit: i32) -> bool {
+    flags & bit as u32 as u64 != 0
+}
+
+/// Makes the child; returns its number to the parent.
+pub fn clone(cx: &mut Ctx<'_>, args: CloneArgs) -> SysResult {
+    if let Some(w) = cx.block.scratch.as_ref().and_then(|s| s.downcast_ref::<Waiting>()) {
+        let (pid, wait) = (w.0, w.1.clone());
+        return wait_vfork(cx, pid, &wait);
+    }
+    check(cx, &args)?;
+    let share_vm = has(args.flags, libc::CLONE_VM);
+    if !share_vm {
+        let mm = cx.task.mm();
+        mm.begin_fork(cx)?;
+    }
+    let tls = has(args.flags, libc::CLONE_SETTLS).then_some(args.tls);
+    let spec = CloneSpec { share_vm, sp: args.sp, tls };
+    Err(Stop::Clone(
+        spec,
+        Box::new(move |cx, made| {
+            let made = made.and_then(|thread| born(cx, &args, thread));
+            if !share_vm {
+                cx.task.mm().end_fork();
+            }
+            let (child, vfork) = made?;
+            match vfork {
+                Some(wait) => {
+                    cx.block.scratch = Some(Box::new(Waiting(child, wait.clone())));
+                    wait_vfork(cx, child, &wait)
+                }
+                None => Ok(child as u64),
+            }
+        }),
+    ))
+}
+
+fn wait_vfork(cx: &mut Ctx<'_>, child: i32, wait: &VforkWait) -> SysResult {
+    loop {
+        if wait.done.load(Ordering::SeqCst) {
+            return Ok(child as u64);
+        }
+        cx.wait(&[(&wait.queue, PollEvents::IN)], Restart::Killable)?;
+    }
+}
+
+/// The rules of clone(2), "ERRORS".
+fn check(cx: &Ctx<'_>, args: &CloneArgs) -> Result<(), Errno> {
+    let f = args.flags;
+    if f & NAMESPACES != 0 {
+        // As in a kernel without namespaces; with CLONE_FS or the like it is EINVAL there too.
+        return Err(if cx.task.cred().has(crate::cred::cap::SYS_ADMIN) {
+            Errno::EINVAL
+        } else {
+            Errno::EPERM
+        });
+    }
+    let thread = has(f, libc::CLONE_THREAD);
+    let bad = f & !KNOWN != 0
+        || (has(f, libc::CLONE_SIGHAND) && !has(f, libc::CLONE_VM))
+        || (thread && !has(f, libc::CLONE_SIGHAND))
+        || (has(f, libc::CLONE_SIGHAND) && f & CLONE_CLEAR_SIGHAND != 0)
+        || !(0..=64).contains(&args.exit_signal);
+    if bad {
+        return Err(Errno::EINVAL);
+    }
+    let nproc = cx.limit(resource::NPROC);
+    let tasks = cx.kernel.pids.lock().tasks.len() as u64;
+    let cred = cx.task.cred();
+    if tasks >= super::PID_MAX as u64 / 2 || (tasks >= nproc && cred.uid != 0) {
+        return Err(Errno::EAGAIN);
+    }
+    Ok(())
+}
+
+type Born = (i32, Option<Arc<VforkWait>>);
+
+/// Makes the task for a host thread that has come, and lets it go.
+fn born(cx: &mut Ctx<'_>, args: &CloneArgs, thread: Arc<Thread>) -> Result<Born, Errno> {
+    let f = args.flags;
+    let parent = cx.task;
+    let kernel = cx.kernel;
+    let share_vm = has(f, libc::CLONE_VM);
+    let is_thread = has(f, libc::CLONE_THREAD);
+
+    let tid = kernel.allocate_pid()?;
+    let group = if is_thread { parent.group.clone() } else { new_group(cx, args, tid) };
+    let mm = if share_vm { parent.mm() } else { parent.mm().fork_copy(thread.space().clone()) };
+    let files = if has(f, libc::CLONE_FILES) { parent.files() } else { Arc::new(parent.files().duplicate()) };
+    let fs = if has(f, libc::CLONE_FS) { parent.fs() } else { Arc::new(parent.fs().duplicate()) };
+    let (mask, altstack) = {
+        let sig = parent.sig.lock();
+        (sig.mask, sig.altstack)
+    };
+    // A thread that shares memory but is no vfork child starts without an alternate stack (sigaltstack(2)).
+    let altstack = if share_vm && !has(f, libc::CLONE_VFORK) { AltStack::default() } else { altstack };
+    let child = Task::new(
+        kernel,
+        NewTask {
+            tid,
+            group: group.clone(),
+            thread: thread.clone(),
+            mm,
+            files,
+            fs,
+            cred: parent.cred(),
+            sig: TaskSignals { mask, altstack, ..Default::default() },
+            name: parent.name.lock().clone(),
+        },
+    );
+    if has(f, libc::CLONE_CHILD_CLEARTID) {
+        child.clear_child_tid.store(args.child_tid, Ordering::SeqCst);
+    }
+    let vfork = has(f, libc::CLONE_VFORK).then(|| Arc::new(VforkWait::default()));
+    *child.vfork_done.lock() = vfork.clone();
+
+    if has(f, libc::CLONE_PIDFD) {
+        let fd = crate::kernel::hooks::pidfd(cx, &group)?;
+        cx.mem.write(args.pidfd, &fd.to_le_bytes())?;
+    }
+    if has(f, libc::CLONE_PARENT_SETTID) {
+        cx.mem.write(args.parent_tid, &tid.to_le_bytes())?;
+    }
+    if has(f, libc::CLONE_CHILD_SETTID) {
+        // A bad address is the child's own trouble, and Linux tells nobody either.
+        let _ = thread.mem().write(args.child_tid, &tid.to_le_bytes());
+    }
+    let leaving = {
+        let mut s = group.state.lock();
+        s.threads.push(child.clone());
+        s.exiting.is_some() || s.stopped.is_some()
+    };
+    kernel.pids.lock().tasks.insert(tid, child.clone());
+    if leaving {
+        child.attention.store(true, Ordering::SeqCst);
+    }
+    kernel.forks.fetch_add(1, Ordering::Relaxed);
+    thread.set_cookie(child.clone());
+    thread.reply(Reply::Return(0));
+    if leaving {
+        child.kick();
+    }
+    Ok((tid, vfork))
+}
+
+fn new_group(cx: &Ctx<'_>, args: &CloneArgs, pid: i32) -> Arc<ThreadGroup> {
+    let old = &cx.task.group;
+    let actions = old.sighand.read().clone();
+    let sighand = if has(args.flags, libc::CLONE_SIGHAND) {
+        actions
+    } else {
+        let mut copy = actions.lock().clone();
+        if args.flags & CLONE_CLEAR_SIGHAND != 0 {
+            copy.actions.iter_mut().filter(|a| a.handler != SIG_IGN).for_each(|a| *a = Default::default());
+        }
+        Arc::new(Mutex::new(copy))
+    };
+    let (pgid, sid, grandparent) = {
+        let s = old.state.lock();
+        (s.pgid, s.sid, s.parent.clone())
+    };
+    let parent = if has(args.flags, libc::CLONE_PARENT) { grandparent } else { Arc::downgrade(old) };
+    let state =
+        GroupState { parent: parent.clone(), pgid, sid, exit_signal: args.exit_signal, ..Default::default() };
+    let limits = old.limits.read().clone();
+    let group = ThreadGroup::new(Arc::downgrade(cx.kernel), NewGroup { pid, sighand, limits, state });
+    cx.kernel.pids.lock().groups.insert(pid, group.clone());
+    if let Some(p) = parent.upgrade() {
+        p.state.lock().children.push(group.clone());
+    }
+    group
+}
+
+impl Kernel {
+    /// A free number, rising and wrapping as Linux's do; `EAGAIN` where none is left.
+    pub fn allocate_pid(&self) -> Result<i32, Errno> {
+        let mut pids = self.pids.lock();
+        for _ in 0..super::PID_MAX {
+            let mut n = pids.last + 1;
+            if n >= super::PID_MAX {
+                n = 300;
+            }
+            pids.last = n;
+            let session = pids.groups.values().any(|g| {
+                let s = g.state.lock();
+                s.pgid == n || s.sid == n
+            });
+            if !pids.tasks.contains_key(&n) && !pids.groups.contains_key(&n) && !session {
+                return Ok(n);
+            }
+        }
+        Err(Errno::EAGAIN)
+    }
+
+    /// The thread groups whose state fits.
+    pub fn groups_where(&self, fits: impl Fn(&GroupState) -> bool) -> Vec<Arc<ThreadGroup>> {
+        let all: Vec<_> = self.pids.lock().groups.values().cloned().collect();
+        all.into_iter().filter(|g| g.pid != super::INIT_PID && fits(&g.state.lock())).collect()
+    }
+}

@@ -1,0 +1,147 @@
+//! execve: the task moves to a fresh address space and a fresh host thread (execve(2)).
+//!
+//! In order: load (all errors that the caller can still see), wait until the other threads of the group have left, get
+//! a fresh thread, then the point of no return: the old host thread ends, the new one maps the program and enters it.
+
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use linux_abi::Result;
+use parking_lot::Mutex;
+use platform::{Reply, Thread};
+
+use super::current::{Ctx, Restart, Stop};
+use super::thread_group::ExitStatus;
+use super::{exit, signals, SysResult};
+use crate::loader::Loaded;
+use crate::mm::AddressSpace;
+use crate::signal::{AltStack, SIG_DFL, SIG_IGN};
+use crate::wait_queue::PollEvents;
+
+type Fresh = Arc<Mutex<Option<Result<Arc<Thread>>>>>;
+
+/// An exec under way, kept between the runs of the handler.
+struct Pending {
+    loaded: Loaded,
+    fresh: Option<Fresh>,
+}
+
+/// Runs the handler: `load` is called once, on the first run.
+pub fn exec(
+    cx: &mut Ctx<'_>,
+    load: impl FnOnce(&mut Ctx<'_>) -> std::result::Result<Loaded, Stop>,
+) -> SysResult {
+    let scratch = cx.block.scratch.take().and_then(|s| s.downcast::<Pending>().ok());
+    let mut pending = match scratch {
+        Some(p) => p,
+        None => Box::new(Pending { loaded: load(cx)?, fresh: None }),
+    };
+    if let Err(stop) = only_thread(cx) {
+        cx.block.scratch = Some(pending);
+        return Err(stop);
+    }
+    let slot = pending.fresh.get_or_insert_with(|| ask_for_thread(cx)).clone();
+    loop {
+        let got = slot.lock().take();
+        match got {
+            Some(Ok(thread)) => return enter(cx, pending.loaded, thread),
+            Some(Err(e)) => return Err(Stop::Errno(e)),
+            None => {
+                if let Err(stop) = cx.wait(&[], Restart::Killable) {
+                    cx.block.scratch = Some(pending);
+                    return Err(stop);
+                }
+            }
+        }
+    }
+}
+
+fn ask_for_thread(cx: &Ctx<'_>) -> Fresh {
+    let slot: Fresh = Arc::default();
+    let (there, task) = (slot.clone(), cx.task.clone());
+    cx.kernel.platform.fresh_thread(Box::new(move |r| {
+        *there.lock() = Some(r);
+        task.wake();
+    }));
+    slot
+}
+
+/// Makes the other threads of the group leave, and waits until they have.
+fn only_thread(cx: &mut Ctx<'_>) -> std::result::Result<(), Stop> {
+    let group = cx.task.group.clone();
+    loop {
+        let others: Vec<_> = group.threads().into_iter().filter(|t| !Arc::ptr_eq(t, cx.task)).collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        for t in &others {
+            if !t.must_leave.swap(true, Ordering::SeqCst) {
+                t.kick();
+            }
+        }
+        cx.wait(&[(&group.exit_wait, PollEvents::IN)], Restart::Killable)?;
+    }
+}
+
+/// The point of no return.
+fn enter(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
+    let task = cx.task;
+    let Loaded { actions, table, regs, comm, .. } = loaded;
+    fresh.set_cookie(task.clone());
+    let old = std::mem::replace(&mut *task.thread.write(), fresh.clone());
+    let clear_tid = task.clear_child_tid.swap(0, Ordering::SeqCst);
+    crate::kernel::hooks::robust_list_on_exit(task);
+    let new_mm = AddressSpace::new(fresh.space().clone(), table);
+    let old_mm = std::mem::replace(&mut *task.mm.write(), new_mm);
+    // Nobody is left to see the word where the address space ends with this thread.
+    let shared = Arc::strong_count(&old_mm) > 1;
+    old.reply(Reply::ExitThread { clear_tid: if shared { clear_tid } else { 0 } });
+    drop(old_mm);
+    exit::finish_vfork(task);
+
+    let private = Arc::new(task.files().duplicate());
+    let before = std::mem::replace(&mut *task.files.write(), private.clone());
+    drop(before);
+    drop(private.take_cloexec());
+    *task.name.lock() = comm;
+    task.robust_list.store(0, Ordering::SeqCst);
+    reset_signals(cx);
+    leader_number(cx);
+    task.group.state.lock().has_execed = true;
+
+    let task = task.clone();
+    Err(Stop::Act(
+        actions,
+        Box::new(move |_cx, done| match done {
+            Ok(()) => Err(Stop::Enter(Box::new(regs))),
+            Err((at, e)) => {
+                tracing::debug!(at, error = %e, "exec: the new program could not be mapped");
+                let status = signals::begin_exit(&task.group, ExitStatus::Signal(libc::SIGKILL, false));
+                let _ = status;
+                Ok(0)
+            }
+        }),
+    ))
+}
+
+/// Handlers go back to the default, ignored signals stay so; the alternate stack is gone.
+fn reset_signals(cx: &Ctx<'_>) {
+    let group = &cx.task.group;
+    let mut hand = group.sighand.read().lock().clone();
+    for a in &mut hand.actions {
+        let handler = if a.handler == SIG_IGN { SIG_IGN } else { SIG_DFL };
+        *a = crate::signal::SigAction { handler, ..Default::default() };
+    }
+    *group.sighand.write() = Arc::new(Mutex::new(hand));
+    let mut sig = cx.task.sig.lock();
+    sig.altstack = AltStack::default();
+}
+
+/// A thread that execs while the leader is gone takes over the leader's number in the task table.
+fn leader_number(cx: &Ctx<'_>) {
+    let task = cx.task;
+    if task.tid != task.group.pid {
+        let mut pids = cx.kernel.pids.lock();
+        pids.tasks.entry(task.group.pid).or_insert_with(|| task.clone());
+    }
+}

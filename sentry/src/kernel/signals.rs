@@ -1,0 +1,363 @@
+//! Signals at work: sending, choosing the thread, and what a thread does with the next one (signal(7)).
+//!
+//! A signal is queued, then its thread is told ([`Task::kick`]); the thread looks when it is about to go back to the
+//! guest or to wait. `attention` says that looking is worth it.
+
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use linux_abi::{Errno, Result};
+use platform::{Resume, SignalFrame};
+
+use super::task::Task;
+use super::thread_group::{ExitStatus, ThreadGroup};
+use super::Kernel;
+use crate::cred::{cap, Cred};
+use crate::signal::info::SI_USER;
+use crate::signal::{
+    self, DefaultAction, SigAction, SigInfo, SigSet, Signo, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SIG_DFL,
+    SIG_IGN,
+};
+use crate::wait_queue::PollEvents;
+
+/// The stop signals, which a SIGCONT takes out of the queues.
+const STOPS: SigSet = SigSet(
+    1 << (libc::SIGSTOP - 1) | 1 << (libc::SIGTSTP - 1) | 1 << (libc::SIGTTIN - 1) | 1 << (libc::SIGTTOU - 1),
+);
+
+/// What the next pending signal makes a thread do.
+pub enum Next {
+    /// Nothing is to be done.
+    None,
+    Handler(SigInfo, SigAction),
+    /// The whole group ends.
+    Exit(ExitStatus),
+    /// This thread alone leaves.
+    Leave,
+    /// The group is stopped.
+    Stop,
+}
+
+/// Sends a signal to one thread (tgkill, faults, timers with a thread). `false` where a queue was full.
+pub fn send_to_task(task: &Arc<Task>, info: SigInfo) -> bool {
+    if !prepare(&task.group, info.signo) {
+        return true;
+    }
+    if ignored(&task.group, info.signo, task.sig.lock().mask) {
+        return true;
+    }
+    let (ok, wanted) = {
+        let mut sig = task.sig.lock();
+        let ok = sig.pending.push(info);
+        (ok, !sig.mask.contains(info.signo) || sig.awaited.contains(info.signo))
+    };
+    if wanted {
+        task.kick();
+    }
+    task.group.signal_wait.wake(PollEvents::IN);
+    ok
+}
+
+/// Sends a signal to a process: any thread that does not block it takes it.
+pub fn send_to_group(group: &Arc<ThreadGroup>, info: SigInfo) -> bool {
+    if !prepare(group, info.signo) {
+        return true;
+    }
+    let threads = group.threads();
+    let main_mask = threads.first().map(|t| t.sig.lock().mask).unwrap_or_default();
+    if ignored(group, info.signo, main_mask) {
+        return true;
+    }
+    let ok = group.pending.lock().push(info);
+    let taker = threads.iter().find(|t| {
+        let sig = t.sig.lock();
+        !sig.mask.contains(info.signo) || sig.awaited.contains(info.signo)
+    });
+    if info.signo == libc::SIGKILL {
+        threads.iter().for_each(Task::kick);
+    } else if let Some(t) = taker {
+        t.kick();
+    }
+    group.signal_wait.wake(PollEvents::IN);
+    ok
+}
+
+/// A signal that the kernel itself sends (SIGPIPE, SIGXFSZ, SIGCHLD without details).
+pub fn kernel_signal(signo: Signo) -> SigInfo {
+    SigInfo::new(signo, crate::signal::info::SI_KERNEL)
+}
+
+/// Sends a signal that the thread cannot escape (a fault): a blocked or ignored one gets its default effect.
+pub fn force(task: &Arc<Task>, info: SigInfo) {
+    let hand = task.group.sighand.read().clone();
+    {
+        let mut hand = hand.lock();
+        let mut sig = task.sig.lock();
+        if let Some(action) = hand.actions.get_mut(info.signo as usize - 1) {
+            if action.handler == SIG_IGN || sig.mask.contains(info.signo) {
+                action.handler = SIG_DFL;
+            }
+        }
+        sig.mask.remove(info.signo);
+        sig.pending.push(info);
+    }
+    task.attention.store(true, Ordering::SeqCst);
+}
+
+/// Stop and continue signals undo each other when they are sent, whatever becomes of them later. `false` where the
+/// group takes no signals (the sandbox's init).
+fn prepare(group: &Arc<ThreadGroup>, signo: Signo) -> bool {
+    if group.pid == super::INIT_PID || signo == 0 {
+        return false;
+    }
+    let threads = group.threads();
+    if signo == libc::SIGCONT {
+        group.pending.lock().discard(STOPS);
+        threads.iter().for_each(|t| t.sig.lock().pending.discard(STOPS));
+        let was_stopped = {
+            let mut s = group.state.lock();
+            let was = s.stopped.take().is_some();
+            if was {
+                s.report_stop = None;
+                s.report_continue = true;
+            }
+            was
+        };
+        if was_stopped {
+            threads.iter().for_each(Task::kick);
+            super::exit::tell_parent(group, crate::signal::info::CLD_CONTINUED, libc::SIGCONT);
+        }
+    } else if STOPS.contains(signo) {
+        let cont = SigSet::of(libc::SIGCONT);
+        group.pending.lock().discard(cont);
+        threads.iter().for_each(|t| t.sig.lock().pending.discard(cont));
+    } else if signo == libc::SIGKILL {
+        // A stopped process is killed all the same.
+        group.state.lock().stopped = None;
+    }
+    true
+}
+
+/// Whether a signal has no effect now and so is not even queued. A blocked one is kept: its action may change.
+fn ignored(group: &ThreadGroup, signo: Signo, mask: SigSet) -> bool {
+    if mask.contains(signo) {
+        return false;
+    }
+    let a = group.action(signo);
+    a.handler == SIG_IGN
+        || (a.handler == SIG_DFL
+            && matches!(signal::default_action(signo), DefaultAction::Ignore | DefaultAction::Continue))
+}
+
+/// What the thread is to do next. Takes a signal out of the queue.
+pub fn next(task: &Arc<Task>) -> Next {
+    let group = &task.group;
+    {
+        let s = group.state.lock();
+        if let Some(status) = s.exiting {
+            return Next::Exit(status);
+        }
+        if task.must_leave.load(Ordering::SeqCst) {
+            return Next::Leave;
+        }
+        if s.stopped.is_some() {
+            return Next::Stop;
+        }
+    }
+    loop {
+        let Some(info) = dequeue(task) else { return Next::None };
+        let action = take_action(group, info.signo);
+        match action.handler {
+            SIG_IGN => continue,
+            SIG_DFL => match signal::default_action(info.signo) {
+                DefaultAction::Ignore | DefaultAction::Continue => continue,
+                DefaultAction::Stop => {
+                    stop_group(group, info.signo);
+                    return Next::Stop;
+                }
+                DefaultAction::Terminate => {
+                    return Next::Exit(begin_exit(group, ExitStatus::Signal(info.signo, false)))
+                }
+                DefaultAction::Core => {
+                    // No core file is written; the flag says so truthfully.
+                    return Next::Exit(begin_exit(group, ExitStatus::Signal(info.signo, false)));
+                }
+            },
+            _ => {
+                // More may wait behind this one.
+                task.attention.store(true, Ordering::SeqCst);
+                return Next::Handler(info, action);
+            }
+        }
+    }
+}
+
+fn dequeue(task: &Arc<Task>) -> Option<SigInfo> {
+    let mut sig = task.sig.lock();
+    let wanted = SigSet(!sig.mask.0).minus(sig.awaited);
+    if let Some(i) = sig.pending.take(wanted) {
+        return Some(i);
+    }
+    drop(sig);
+    task.group.pending.lock().take(wanted)
+}
+
+/// The action of a signal, reset first where it says so (`SA_RESETHAND`).
+fn take_action(group: &ThreadGroup, signo: Signo) -> SigAction {
+    let hand = group.sighand.read().clone();
+    let mut hand = hand.lock();
+    match hand.actions.get_mut(signo as usize - 1) {
+        Some(a) => {
+            let now = *a;
+            if now.flags & SA_RESETHAND != 0 && now.handler > SIG_IGN {
+                a.handler = SIG_DFL;
+            }
+            now
+        }
+        None => SigAction::default(),
+    }
+}
+
+/// Whether a signal (or an end, or a stop) would be acted on now; takes nothing.
+pub fn deliverable(task: &Arc<Task>) -> bool {
+    let s = task.group.state.lock();
+    if s.exiting.is_some() || s.stopped.is_some() || task.must_leave.load(Ordering::SeqCst) {
+        return true;
+    }
+    drop(s);
+    let group_set = task.group.pending.lock().set();
+    let sig = task.sig.lock();
+    !group_set.union(sig.pending.set()).minus(sig.mask).minus(sig.awaited).is_empty()
+}
+
+/// Begins the end of a group: every thread will leave. The first status wins and is returned.
+pub fn begin_exit(group: &Arc<ThreadGroup>, status: ExitStatus) -> ExitStatus {
+    let (status, threads) = {
+        let mut s = group.state.lock();
+        let status = *s.exiting.get_or_insert(status);
+        s.stopped = None;
+        (status, s.threads.clone())
+    };
+    threads.iter().for_each(Task::kick);
+    status
+}
+
+fn stop_group(group: &Arc<ThreadGroup>, signo: Signo) {
+    let threads = {
+        let mut s = group.state.lock();
+        s.stopped = Some(signo);
+        s.report_stop = Some(signo);
+        s.report_continue = false;
+        s.threads.clone()
+    };
+    threads.iter().for_each(Task::kick);
+    super::exit::tell_parent(group, crate::signal::info::CLD_STOPPED, signo);
+}
+
+/// The frame for a handler, with the thread's mask and alternate stack changed as delivery does.
+pub fn frame(
+    task: &Arc<Task>,
+    info: &SigInfo,
+    action: &SigAction,
+    sp: u64,
+    resume: Resume,
+) -> Box<SignalFrame> {
+    let mut sig = task.sig.lock();
+    let saved_mask = sig.saved_mask.take().unwrap_or(sig.mask);
+    task.mask_saved.store(false, Ordering::SeqCst);
+    let mut mask = sig.mask.union(action.mask);
+    if action.flags & SA_NODEFER == 0 {
+        mask.insert(info.signo);
+    }
+    sig.mask = mask.as_mask();
+    sig.awaited = SigSet::EMPTY;
+    let alt = sig.altstack;
+    let on_it = alt.contains(sp);
+    let enabled = alt.flags & libc::SS_DISABLE == 0;
+    let stack_top =
+        (action.flags & SA_ONSTACK != 0 && enabled && !on_it).then(|| alt.sp.wrapping_add(alt.size));
+    let shown = if !enabled {
+        libc::SS_DISABLE
+    } else if on_it {
+        libc::SS_ONSTACK
+    } else {
+        0
+    };
+    const SS_AUTODISARM: i32 = 1 << 31;
+    if stack_top.is_some() && alt.flags & SS_AUTODISARM != 0 {
+        sig.altstack = Default::default();
+    }
+    Box::new(SignalFrame {
+        signo: info.signo,
+        handler: action.handler,
+        restorer: action.restorer,
+        stack_top,
+        saved_stack: (alt.sp, shown | (alt.flags & SS_AUTODISARM), alt.size),
+        saved_mask: saved_mask.0,
+        siginfo: info.bytes,
+        resume,
+    })
+}
+
+/// Replaces the mask until the call ends or a handler has run (sigsuspend, ppoll, pselect6, epoll_pwait).
+pub fn set_temporary_mask(task: &Arc<Task>, mask: SigSet) {
+    let mut sig = task.sig.lock();
+    if sig.saved_mask.is_none() {
+        sig.saved_mask = Some(sig.mask);
+    }
+    sig.mask = mask.as_mask();
+    drop(sig);
+    task.mask_saved.store(true, Ordering::SeqCst);
+    task.attention.store(true, Ordering::SeqCst);
+}
+
+/// Puts the mask back that [`set_temporary_mask`] replaced.
+pub fn restore_mask(task: &Arc<Task>) {
+    if task.mask_saved.swap(false, Ordering::SeqCst) {
+        let mut sig = task.sig.lock();
+        if let Some(m) = sig.saved_mask.take() {
+            sig.mask = m;
+        }
+        drop(sig);
+        task.attention.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Sets the blocked mask; what it lets through is looked at before the guest goes on.
+pub fn set_mask(task: &Arc<Task>, mask: SigSet) {
+    task.sig.lock().mask = mask.as_mask();
+    task.attention.store(true, Ordering::SeqCst);
+}
+
+/// Whether a task may signal a process (kill(2)): same real or saved user, CAP_KILL, or SIGCONT in one's session.
+pub fn may_signal(from: &Cred, from_group: &ThreadGroup, to: &ThreadGroup, signo: Signo) -> Result<()> {
+    let Some(target) = to.threads().first().map(|t| t.cred()) else { return Ok(()) };
+    let same = [from.euid, from.uid].iter().any(|u| *u == target.uid || *u == target.suid);
+    if same || from.has(cap::KILL) {
+        return Ok(());
+    }
+    if signo == libc::SIGCONT && from_group.state.lock().sid == to.state.lock().sid {
+        return Ok(());
+    }
+    Err(Errno::EPERM)
+}
+
+/// Sends to every process of a process group; how many there were.
+pub fn send_to_pgrp(kernel: &Arc<Kernel>, pgid: i32, info: SigInfo) -> usize {
+    let groups = kernel.groups_where(|s| s.pgid == pgid && s.zombie.is_none());
+    groups.iter().for_each(|g| {
+        send_to_group(g, info);
+    });
+    groups.len()
+}
+
+/// A signal from outside (the launcher relays what its terminal or its caller sent).
+pub fn from_outside(kernel: &Arc<Kernel>, signo: Signo) {
+    let info = SigInfo::user(signo, SI_USER, 0, 0);
+    let pgid = *kernel.foreground.lock();
+    if send_to_pgrp(kernel, pgid, info) == 0 {
+        if let Some(first) = kernel.group(super::FIRST_PID) {
+            send_to_group(&first, info);
+        }
+    }
+}

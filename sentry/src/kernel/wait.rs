@@ -1,0 +1,117 @@
+//! wait4 and waitid: a parent learns what became of its children (wait(2)).
+
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use linux_abi::Errno;
+
+use super::current::{Ctx, Restart};
+use super::thread_group::{ExitStatus, GroupState, ThreadGroup};
+use super::Stop;
+use crate::signal::info::{CLD_CONTINUED, CLD_EXITED, CLD_KILLED, CLD_STOPPED};
+use crate::wait_queue::PollEvents;
+
+/// Which children a wait is for.
+#[derive(Clone, Debug)]
+pub enum Which {
+    Any,
+    Pid(i32),
+    Pgrp(i32),
+    Group(i32),
+}
+
+/// What a wait found.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    pub pid: i32,
+    pub uid: u32,
+    /// `CLD_*`.
+    pub code: i32,
+    /// Exit code or signal number.
+    pub value: i32,
+    /// The status word of wait4.
+    pub status: i32,
+    /// CPU time of the child (user, system), nanoseconds.
+    pub times: (u64, u64),
+}
+
+const WUNTRACED: i32 = libc::WUNTRACED;
+
+/// Waits for a child; `None` under `WNOHANG` where none has changed. `ECHILD` where there is none to wait for.
+pub fn wait(cx: &mut Ctx<'_>, which: &Which, options: i32) -> Result<Option<Found>, Stop> {
+    let parent = cx.task.group.clone();
+    loop {
+        let mut any = false;
+        let children = parent.state.lock().children.clone();
+        for child in &children {
+            if !matches(child, which, options) {
+                continue;
+            }
+            any = true;
+            if let Some(found) = look(cx, child, options) {
+                return Ok(Some(found));
+            }
+        }
+        if !any {
+            return Err(Stop::Errno(Errno::ECHILD));
+        }
+        if options & libc::WNOHANG != 0 {
+            return Ok(None);
+        }
+        cx.wait(&[(&parent.child_wait, PollEvents::IN)], Restart::Sys)?;
+    }
+}
+
+fn matches(child: &ThreadGroup, which: &Which, options: i32) -> bool {
+    let s = child.state.lock();
+    let fits = match which {
+        Which::Any => true,
+        Which::Pid(p) | Which::Group(p) => child.pid == *p,
+        Which::Pgrp(g) => s.pgid == *g,
+    };
+    let clone_child = s.exit_signal != libc::SIGCHLD;
+    let kind = options & libc::__WALL != 0 || (options & libc::__WCLONE != 0) == clone_child;
+    fits && kind
+}
+
+fn look(cx: &Ctx<'_>, child: &Arc<ThreadGroup>, options: i32) -> Option<Found> {
+    let keep = options & libc::WNOWAIT != 0;
+    let mut s = child.state.lock();
+    let uid = s.threads.first().map_or(cx.task.cred().uid, |t| t.cred().uid);
+    let times = (
+        s.child_times.0 + child.dead_utime.load(Ordering::Relaxed),
+        s.child_times.1 + child.dead_stime.load(Ordering::Relaxed),
+    );
+    let found = |code, value, status| Found { pid: child.pid, uid, code, value, status, times };
+    if options & libc::WEXITED != 0 {
+        if let Some(status) = s.zombie {
+            let (code, value) = match status {
+                ExitStatus::Code(c) => (CLD_EXITED, c as i32),
+                ExitStatus::Signal(n, _) => (CLD_KILLED, n),
+            };
+            drop(s);
+            if !keep {
+                cx.kernel.reap(child);
+            }
+            return Some(found(code, value, status.to_wait()));
+        }
+    }
+    changed(&mut s, options, keep).map(|(code, value, status)| found(code, value, status))
+}
+
+/// A stop or continuation that has not been reported.
+fn changed(s: &mut GroupState, options: i32, keep: bool) -> Option<(i32, i32, i32)> {
+    if options & WUNTRACED != 0 {
+        if let Some(sig) = s.report_stop {
+            if !keep {
+                s.report_stop = None;
+            }
+            return Some((CLD_STOPPED, sig, sig << 8 | 0x7f));
+        }
+    }
+    if options & libc::WCONTINUED != 0 && s.report_continue {
+        s.report_continue = keep;
+        return Some((CLD_CONTINUED, libc::SIGCONT, 0xffff));
+    }
+    None
+}
