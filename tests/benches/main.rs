@@ -285,7 +285,7 @@ fn cell(values: &[f64], unit: impl Fn(f64) -> String) -> String {
 fn time(nanos: f64) -> String {
     match nanos {
         n if n.abs() < 10_000.0 => format!("{n:.0} ns"),
-        n if n.abs() < 10_000_000.0 => format!("{:.1} µs", n / 1e3),
+        n if n.abs() < 1_000_000.0 => format!("{:.1} µs", n / 1e3),
         n => format!("{:.1} ms", n / 1e6),
     }
 }
