@@ -17,6 +17,8 @@ pub mod path;
 pub mod permission;
 pub mod remove;
 pub mod walk;
+#[cfg(test)]
+mod tests;
 
 pub use context::FsInner;
 pub use dentry::Dentry;
