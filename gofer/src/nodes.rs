@@ -54,6 +54,10 @@ impl Nodes {
         Nodes { map: HashMap::new(), next: 1, open: VecDeque::new(), budget: budget.max(16) }
     }
 
+    pub fn contains(&self, id: NodeId) -> bool {
+        self.map.contains_key(&id)
+    }
+
     pub fn get(&self, id: NodeId) -> Result<&Node> {
         self.map.get(&id).ok_or(Errno::EBADF)
     }

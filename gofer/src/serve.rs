@@ -1,10 +1,10 @@
 //! The loop: one message in, one answer out. With a single connection that is one recvmsg(2) and one sendmsg(2) a
-//! request; with more, a poll(2) as well.
+//! request; with more, or while directories are watched, a poll(2) as well.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use gofer_protocol::{
-    begin_reply, finish_reply, Channel, Fds, Received, Request, Wire, Writer, MAX_MESSAGE, VERSION,
+    begin_reply, finish_reply, Channel, Fds, Received, Request, Stated, Wire, Writer, MAX_MESSAGE, VERSION,
 };
 use linux_abi::Errno;
 use rustix::event::{poll, PollFd, PollFlags};
@@ -12,6 +12,7 @@ use rustix::fs::AtFlags;
 
 use crate::host::{errno, Result};
 use crate::state::State;
+use crate::watch::Watches;
 
 /// A connection of the sentry.
 struct Connection {
@@ -26,32 +27,42 @@ struct Buffers {
     out: Writer,
 }
 
-/// Answers requests on `sockets` until the last one is closed.
-pub fn serve(mut state: State, sockets: Vec<OwnedFd>) -> Result<()> {
+/// Answers requests on `sockets` until the last one is closed. What changes on the host is told on `notices`, where
+/// there is such a connection.
+pub fn serve(mut state: State, sockets: Vec<OwnedFd>, notices: Option<OwnedFd>) -> Result<()> {
+    state.watches = notices.map(|socket| Watches::new(Channel::new(socket)));
     let mut connections: Vec<_> =
         sockets.into_iter().map(|s| Connection { channel: Channel::new(s), greeted: false }).collect();
     let mut buffers =
         Buffers { message: vec![0; MAX_MESSAGE].into_boxed_slice(), fds: Fds::new(), out: Writer::default() };
     while !connections.is_empty() {
-        if let [only] = &mut connections[..] {
+        if let ([only], None) = (&mut connections[..], state.watched()) {
             if !only.serve_one(&mut state, &mut buffers) {
                 connections.clear();
             }
             continue;
         }
-        let ready = wait(&connections)?;
+        let (ready, changes) = wait(&connections, state.watched())?;
+        if changes {
+            state.tell_changes();
+        }
         let mut ready = ready.iter();
         connections.retain_mut(|c| ready.next() != Some(&true) || c.serve_one(&mut state, &mut buffers));
     }
     Ok(())
 }
 
-/// Which connections have something to say.
-fn wait(connections: &[Connection]) -> Result<Vec<bool>> {
+/// Which connections have something to say, and whether something has changed on the host.
+fn wait(connections: &[Connection], watched: Option<BorrowedFd<'_>>) -> Result<(Vec<bool>, bool)> {
     let mut polled: Vec<_> = connections.iter().map(|c| PollFd::new(&c.channel, PollFlags::IN)).collect();
+    polled.extend(watched.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
     loop {
         match poll(&mut polled, None) {
-            Ok(_) => return Ok(polled.iter().map(|p| !p.revents().is_empty()).collect()),
+            Ok(_) => {
+                let mut ready: Vec<_> = polled.iter().map(|p| !p.revents().is_empty()).collect();
+                let changes = watched.is_some() && ready.pop() == Some(true);
+                return Ok((ready, changes));
+            }
             Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(errno(e)),
         }
@@ -108,7 +119,11 @@ fn handle(state: &mut State, request: Request<'_>, out: &mut Writer) -> Result<O
     match request {
         Request::Hello { .. } => state.trees()?.encode(out),
         Request::Walk { node, names } => state.walk(node, &names)?.encode(out),
-        Request::Stat { node } => state.stat(node)?.encode(out),
+        Request::Stat { node, watch } => {
+            // Watched first, then read, so that no change falls in between.
+            let watch = if watch { state.watch(node) } else { 0 };
+            Stated { attr: state.stat(node)?, watch }.encode(out)
+        }
         Request::Open { node, flags } => {
             let (attr, fd) = state.open(node, flags)?;
             attr.encode(out);
@@ -136,7 +151,7 @@ fn handle(state: &mut State, request: Request<'_>, out: &mut Writer) -> Result<O
         Request::SetAttr { node, set } => state.set_attr(node, set)?.encode(out),
         Request::SetXattr { node, name, value, flags } => state.set_xattr(node, name, value, flags)?,
         Request::RemoveXattr { node, name } => state.remove_xattr(node, name)?,
-        Request::Forget { nodes } => nodes.into_iter().for_each(|n| state.nodes.forget(n)),
+        Request::Forget { nodes } => nodes.into_iter().for_each(|n| state.forget(n)),
     }
     if out.len() > MAX_MESSAGE {
         return Err(Errno::EMSGSIZE);

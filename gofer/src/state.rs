@@ -15,6 +15,7 @@ use crate::host::{self, FileId, Result};
 use crate::nodes::Nodes;
 use crate::read::Listings;
 use crate::rules::{Place, Rule, Rules};
+use crate::watch::Watches;
 
 /// Descriptors that are not directories of nodes: sockets, listings, files on their way out.
 const RESERVED_FDS: u64 = 64;
@@ -43,6 +44,8 @@ pub struct State {
     pub(crate) nodes: Nodes,
     pub(crate) trees: Vec<OpenTree>,
     pub(crate) listings: Listings,
+    /// Set where there is somebody to tell.
+    pub(crate) watches: Option<Watches>,
 }
 
 /// One exposed tree.
@@ -59,8 +62,12 @@ pub(crate) struct OpenTree {
 pub fn open_trees(config: &GoferConfig) -> std::result::Result<State, OpenError> {
     // Modes of new files are the sentry's to decide.
     rustix::process::umask(Mode::empty());
-    let mut state =
-        State { nodes: Nodes::new(dir_budget()), trees: Vec::new(), listings: Listings::default() };
+    let mut state = State {
+        nodes: Nodes::new(dir_budget()),
+        trees: Vec::new(),
+        listings: Listings::default(),
+        watches: None,
+    };
     for tree in &config.trees {
         state.open_tree(tree).map_err(|errno| OpenError { path: tree.source.clone(), errno })?;
     }

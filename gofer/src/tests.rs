@@ -46,7 +46,7 @@ fn start(trees: Vec<TreeConfig>) -> (Client, NodeId) {
     let (ours, theirs) = Channel::pair().unwrap();
     let own = |c: &Channel| -> OwnedFd { c.as_fd().try_clone_to_owned().unwrap() };
     let sockets = vec![own(&theirs)];
-    std::thread::spawn(move || serve(state, sockets).unwrap());
+    std::thread::spawn(move || serve(state, sockets, None).unwrap());
     let client = Client::connect(vec![own(&ours)]).unwrap();
     let root = client.trees()[0].root.node;
     (client, root)
@@ -328,10 +328,10 @@ fn a_hostile_client_is_cut_off() {
     let state = open_trees(&GoferConfig { trees: vec![tree(&t.0, false)] }).unwrap();
     let (ours, theirs) = Channel::pair().unwrap();
     let socket = theirs.as_fd().try_clone_to_owned().unwrap();
-    let gofer = std::thread::spawn(move || serve(state, vec![socket]));
+    let gofer = std::thread::spawn(move || serve(state, vec![socket], None));
     // No greeting.
     let mut w = gofer_protocol::Writer::default();
-    gofer_protocol::Request::Stat { node: 1 }.encode(1, &mut w);
+    gofer_protocol::Request::Stat { node: 1, watch: false }.encode(1, &mut w);
     ours.send(w.as_bytes(), &[]).unwrap();
     gofer.join().unwrap().unwrap();
 }

@@ -52,7 +52,7 @@ fn serve(config: GoferProcess) -> Result<(), Failure> {
     const DOING: &str = "cannot confine the gofer";
     let take = |fd: &i32| jail::fds::take(*fd).while_doing("the gofer got a wrong descriptor");
     let sockets = config.sockets.iter().map(take).collect::<Result<Vec<_>, _>>()?;
-    let _notices = take(&config.notices)?;
+    let notices = take(&config.notices)?;
     let state = gofer::open_trees(&config.gofer).while_doing("cannot expose files")?;
     {
         let tops = config
@@ -72,7 +72,7 @@ fn serve(config: GoferProcess) -> Result<(), Failure> {
         let mismatch = if config.trap_refused_calls { jail::Mismatch::Trap } else { jail::Mismatch::Kill };
         jail::seal(Role::Gofer, mismatch).while_doing(DOING)?;
     }
-    gofer::serve(state, sockets).while_doing("the gofer stopped")
+    gofer::serve(state, sockets, Some(notices)).while_doing("the gofer stopped")
 }
 
 fn read_config() -> std::io::Result<GoferProcess> {

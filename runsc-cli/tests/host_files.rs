@@ -12,7 +12,7 @@ use gofer::{GoferConfig, TreeConfig};
 use linux_abi::Errno;
 use sentry::fsimpl::host::poller::HostPoller;
 use sentry::fsimpl::host::stream::HostStream;
-use sentry::fsimpl::host::{HostFs, HostOptions};
+use sentry::fsimpl::host::{listen, HostFs, HostOptions};
 use sentry::mm::{SliceSource, VecSink};
 use sentry::vfs::file::{File, Positioning};
 use sentry::vfs::inode::{FileSystem, InodeRef, NewNode, Owner, SetAttrs};
@@ -23,10 +23,14 @@ use sentry::wait_queue::{PollEvents, Waiter};
 struct Shown {
     dir: PathBuf,
     root: InodeRef,
+    fs: HostFs,
 }
 
 impl Shown {
     fn new(ttl: Duration) -> Shown {
+        Shown::with(ttl, None)
+    }
+    fn with(ttl: Duration, notices: Option<OwnedFd>) -> Shown {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("host-files-{}-{n}", std::process::id()));
@@ -34,11 +38,12 @@ impl Shown {
         let tree = TreeConfig { source: dir.clone(), writable: true, ..TreeConfig::default() };
         let state = gofer::open_trees(&GoferConfig { trees: vec![tree] }).unwrap();
         let (ours, theirs) = socketpair();
-        std::thread::spawn(move || gofer::serve(state, vec![theirs]).unwrap());
+        let watch = notices.is_some();
+        std::thread::spawn(move || gofer::serve(state, vec![theirs], notices).unwrap());
         let client = Arc::new(gofer_protocol::Client::connect(vec![ours]).unwrap());
-        let options = HostOptions { ttl, mounted_at: b"/mnt".to_vec(), ..HostOptions::default() };
-        let root = HostFs::new(client, 0, options).unwrap().root();
-        Shown { dir, root }
+        let options = HostOptions { ttl, watch, mounted_at: b"/mnt".to_vec(), ..HostOptions::default() };
+        let fs = HostFs::new(client, 0, options).unwrap();
+        Shown { dir, root: fs.root(), fs }
     }
     fn file(&self, name: &str, content: &str) {
         let path = self.dir.join(name);
@@ -176,6 +181,33 @@ fn a_writable_tree_is_changed() {
     s.root.unlink(b"h").unwrap();
     assert_eq!(read(&file, 0), b"abc", "unlinked, still open");
     assert_eq!(s.root.create(b"c", &NewNode::Char(0x103), owner).err(), Some(Errno::EPERM));
+}
+
+/// The gofer's notices bring a change in before the cached answer is too old.
+#[test]
+fn changes_on_the_host_are_told() {
+    const TTL: Duration = Duration::from_millis(400);
+    let (ours, theirs) = socketpair();
+    let s = Shown::with(TTL, Some(theirs));
+    listen(ours, &[&s.fs]).unwrap();
+    s.file("f", "1");
+    assert_eq!(s.root.lookup(b"new").err(), Some(Errno::ENOENT));
+    let f = s.root.lookup(b"f").unwrap();
+    std::thread::sleep(TTL + Duration::from_millis(50));
+    // Asks, and is watched from now on.
+    assert!(s.root.revalidate(b"new", None));
+    assert_eq!(f.attrs().unwrap().size, 1);
+    std::thread::sleep(TTL + Duration::from_millis(50));
+    assert!(s.root.revalidate(b"new", None));
+    assert_eq!(f.attrs().unwrap().size, 1);
+    s.file("f", "longer");
+    s.file("new", "");
+    let start = std::time::Instant::now();
+    while s.root.revalidate(b"new", None) || f.attrs().unwrap().size == 1 {
+        assert!(start.elapsed() < TTL / 2, "not told");
+        std::thread::yield_now();
+    }
+    assert!(s.root.lookup(b"new").is_ok());
 }
 
 struct Tell(Mutex<mpsc::Sender<PollEvents>>);

@@ -14,7 +14,7 @@ use linux_abi::Errno;
 
 use crate::attr::Attr;
 use crate::channel::{Channel, Fds, Received};
-use crate::reply::{Bytes, DirEntries, Made, Notice, ReplyHeader, Statfs, Trees, WalkReply};
+use crate::reply::{Bytes, DirEntries, Made, Notice, ReplyHeader, Stated, Statfs, Trees, WalkReply};
 use crate::request::{Entries, Owner, Request, SetAttr};
 use crate::wire::{Reader, Wire, Writer};
 use crate::{NodeId, Tree, MAX_FORGET, MAX_MESSAGE, MAX_WALK};
@@ -124,7 +124,12 @@ impl Client {
     }
 
     pub fn stat(&self, node: NodeId) -> Result<Attr, Errno> {
-        Ok(self.ask(&Request::Stat { node }, 0)?.0)
+        Ok(self.ask::<Stated>(&Request::Stat { node, watch: false }, 0)?.0.attr)
+    }
+
+    /// As [`Client::stat`] of a directory, whose next change is to be told ([`Notice::Changed`]).
+    pub fn stat_and_watch(&self, node: NodeId) -> Result<Stated, Errno> {
+        Ok(self.ask(&Request::Stat { node, watch: true }, 0)?.0)
     }
 
     /// Opens a regular file with the descriptor's own rights being no more than `flags` asks for.
@@ -331,13 +336,13 @@ impl Line {
 #[derive(Debug)]
 pub struct Notices {
     channel: Channel,
-    buf: [u8; 512],
+    buf: [u8; 64],
     fds: Fds,
 }
 
 impl Notices {
     pub fn new(socket: OwnedFd) -> Notices {
-        Notices { channel: Channel::new(socket), buf: [0; 512], fds: Fds::new() }
+        Notices { channel: Channel::new(socket), buf: [0; 64], fds: Fds::new() }
     }
 
     /// Waits for the next notice; `None` when there will be no more (or the gofer broke the protocol).

@@ -24,8 +24,8 @@ pub use attr::{Attr, FileKind, Timestamp};
 pub use channel::{Channel, Fds, Received, MAX_FDS};
 pub use client::{Client, ClientError, Notices};
 pub use reply::{
-    begin_reply, finish_reply, Bytes, DirEntries, DirEntry, Made, Notice, NoticeKind, ReplyHeader, Statfs,
-    Tree, Trees, WalkReply,
+    begin_reply, finish_reply, Bytes, DirEntries, DirEntry, Made, Notice, ReplyHeader, Stated, Statfs, Tree,
+    Trees, WalkReply,
 };
 pub use request::{Entries, Owner, Request, SetAttr, SetTime};
 pub use wire::{Malformed, Reader, Wire, Writer};

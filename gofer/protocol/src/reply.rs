@@ -276,46 +276,50 @@ impl Wire for Statfs {
     }
 }
 
-/// What happened to a cached directory on the host.
+/// The answer to [`crate::Request::Stat`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoticeKind {
-    /// The name was made, removed, renamed, or its attributes changed.
-    Entry,
-    /// Anything in the directory, or the directory itself, may be other than before.
-    Directory,
-    /// Events were lost: nothing that is cached may be trusted.
-    Everything,
+pub struct Stated {
+    pub attr: Attr,
+    /// The number of the watch that has been on the directory since before the attributes were read; later watches
+    /// have larger numbers. 0: it is not watched.
+    pub watch: u64,
 }
 
-/// Sent unasked on a connection of its own: a host-side change below a watched directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    pub kind: NoticeKind,
-    /// The directory; 0 with [`NoticeKind::Everything`].
-    pub node: NodeId,
-    /// The name, with [`NoticeKind::Entry`].
-    pub name: Vec<u8>,
+impl Wire for Stated {
+    fn encode(&self, w: &mut Writer) {
+        w.u64(self.watch);
+        self.attr.encode(w);
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<Stated, Malformed> {
+        Ok(Stated { watch: r.u64()?, attr: Attr::decode(r)? })
+    }
+}
+
+/// Sent unasked on a connection of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The directory, a name in it, or the attributes of what a name stands for have changed on the host, and this
+    /// watch of it is over.
+    Changed { node: NodeId, watch: u64 },
+    /// Events were lost: all watches up to this number are over.
+    Lost { watch: u64 },
 }
 
 impl Wire for Notice {
     fn encode(&self, w: &mut Writer) {
-        w.u32(match self.kind {
-            NoticeKind::Entry => 1,
-            NoticeKind::Directory => 2,
-            NoticeKind::Everything => 3,
-        });
-        w.u64(self.node);
-        w.bytes(&self.name);
+        let (kind, node, watch) = match self {
+            Notice::Changed { node, watch } => (1, *node, *watch),
+            Notice::Lost { watch } => (2, 0, *watch),
+        };
+        w.u32(kind);
+        w.u64(node);
+        w.u64(watch);
     }
     fn decode(r: &mut Reader<'_>) -> Result<Notice, Malformed> {
-        let (kind, node) = (r.u32()?, r.u64()?);
-        let name = r.bytes(crate::MAX_NAME)?.to_vec();
-        let kind = match kind {
-            1 if crate::valid_name(&name) => NoticeKind::Entry,
-            2 if name.is_empty() => NoticeKind::Directory,
-            3 if name.is_empty() => NoticeKind::Everything,
-            _ => return Err(Malformed("notice")),
-        };
-        Ok(Notice { kind, node, name })
+        match (r.u32()?, r.u64()?, r.u64()?) {
+            (1, node, watch) if node != 0 => Ok(Notice::Changed { node, watch }),
+            (2, 0, watch) => Ok(Notice::Lost { watch }),
+            _ => Err(Malformed("notice")),
+        }
     }
 }

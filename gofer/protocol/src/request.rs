@@ -50,9 +50,11 @@ pub enum Request<'a> {
         node: NodeId,
         names: Vec<&'a [u8]>,
     },
-    /// Answer: [`crate::Attr`]; `ESTALE` where another file has taken the name.
+    /// Answer: [`crate::Stated`]; `ESTALE` where another file has taken the name. `watch` asks that a change of the
+    /// directory be told, once, after this answer.
     Stat {
         node: NodeId,
+        watch: bool,
     },
     /// Opens a regular file: an access mode with `O_TRUNC`, `O_APPEND`, `O_DSYNC`, `O_SYNC`, `O_NOATIME`.
     /// Answer: [`crate::Attr`] and a descriptor.
@@ -203,9 +205,10 @@ impl Request<'_> {
                 w.u32(names.len() as u32);
                 names.iter().for_each(|n| w.bytes(n));
             }
-            Request::Stat { node } => {
+            Request::Stat { node, watch } => {
                 start(w, kind::STAT);
                 w.u64(*node);
+                w.u32(u32::from(*watch));
             }
             Request::Open { node, flags } => {
                 start(w, kind::OPEN);
@@ -329,7 +332,14 @@ impl Request<'_> {
                 let names = (0..count).map(|_| r.name()).collect::<Result<_, _>>()?;
                 Request::Walk { node, names }
             }
-            kind::STAT => Request::Stat { node: r.u64()? },
+            kind::STAT => Request::Stat {
+                node: r.u64()?,
+                watch: match r.u32()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(Malformed("watch")),
+                },
+            },
             kind::OPEN => Request::Open { node: r.u64()?, flags: r.u32()? },
             kind::READDIR => Request::Readdir {
                 node: r.u64()?,

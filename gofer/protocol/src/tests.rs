@@ -27,6 +27,10 @@ fn attr() -> Attr {
     }
 }
 
+fn stated() -> Stated {
+    Stated { attr: attr(), watch: 0 }
+}
+
 fn requests() -> Vec<Request<'static>> {
     let owner = Owner { uid: Some(0), gid: None };
     let set = SetAttr {
@@ -41,7 +45,7 @@ fn requests() -> Vec<Request<'static>> {
         Request::Hello { version: VERSION },
         Request::Walk { node: 3, names: vec![b"usr", b"lib", &[0xff; MAX_NAME]] },
         Request::Walk { node: 3, names: vec![] },
-        Request::Stat { node: 4 },
+        Request::Stat { node: 4, watch: true },
         Request::Open { node: 5, flags: 2 },
         Request::Readdir { node: 6, cookie: u64::MAX, entries: Entries::WithNodes },
         Request::Readlink { node: 7 },
@@ -163,8 +167,9 @@ fn replies_survive_the_round_trip_and_no_part_of_one_passes() {
     round_trip(DirEntries { entries: vec![entry(None), entry(Some(made))], end: false });
     round_trip(Bytes(b"value".to_vec()));
     round_trip(Statfs { kind: 1, flags: 2, ..Statfs::default() });
-    round_trip(Notice { kind: NoticeKind::Entry, node: 3, name: b"x".to_vec() });
-    round_trip(Notice { kind: NoticeKind::Everything, node: 0, name: Vec::new() });
+    round_trip(Stated { attr: attr(), watch: 9 });
+    round_trip(Notice::Changed { node: 3, watch: 4 });
+    round_trip(Notice::Lost { watch: 5 });
 }
 
 #[test]
@@ -201,34 +206,34 @@ fn an_answer_that_does_not_fit_ends_the_connection() {
         // Another question's number.
         |id, w, c| {
             begin_reply(w, id + 1);
-            attr().encode(w);
+            stated().encode(w);
             c.send(w.as_bytes(), &[]).unwrap();
         },
         // A body that is cut.
         |id, w, c| {
             begin_reply(w, id);
-            attr().encode(w);
+            stated().encode(w);
             w.truncate(w.len() - 1);
             c.send(w.as_bytes(), &[]).unwrap();
         },
         // Bytes left over.
         |id, w, c| {
             begin_reply(w, id);
-            attr().encode(w);
+            stated().encode(w);
             w.u8(0);
             c.send(w.as_bytes(), &[]).unwrap();
         },
         // A descriptor that nobody asked for.
         |id, w, c| {
             begin_reply(w, id);
-            attr().encode(w);
+            stated().encode(w);
             let file = std::fs::File::open("/dev/null").unwrap();
             c.send(w.as_bytes(), &[file.as_fd()]).unwrap();
         },
         // A descriptor announced, none sent.
         |id, w, c| {
             begin_reply(w, id);
-            attr().encode(w);
+            stated().encode(w);
             finish_reply(w, Ok(1));
             c.send(w.as_bytes(), &[]).unwrap();
         },
@@ -242,9 +247,9 @@ fn an_answer_that_does_not_fit_ends_the_connection() {
         // Impossible nanoseconds.
         |id, w, c| {
             begin_reply(w, id);
-            let mut a = attr();
-            a.mtime.nsec = 1_000_000_000;
-            a.encode(w);
+            let mut s = stated();
+            s.attr.mtime.nsec = 1_000_000_000;
+            s.encode(w);
             c.send(w.as_bytes(), &[]).unwrap();
         },
     ];

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use gofer_protocol::{Attr, Made, NodeId, Timestamp};
+use gofer_protocol::{Attr, Made, NodeId, Stated, Timestamp};
 use linux_abi::{Errno, Result};
 use parking_lot::Mutex;
 
@@ -52,6 +52,8 @@ struct State {
     attr: Attr,
     /// When the attributes were asked (monotonic); 0: not to be trusted.
     checked: u64,
+    /// The watch of the directory under which they were asked.
+    epoch: Option<u64>,
     /// The read-only descriptor, kept for whoever opens the file next.
     reader: Option<Arc<OwnedFd>>,
     link: Option<Vec<u8>>,
@@ -64,10 +66,19 @@ struct Cache {
     /// The times of the generation.
     stamp: Option<(Timestamp, Timestamp)>,
     checked: u64,
+    /// The watch that is on the directory (0: none), and the last that has come to its end.
+    watch: u64,
+    over: u64,
     /// Absent names, with the generation that they were absent in.
     absent: HashMap<Box<[u8]>, u64>,
     /// Answers that came ahead of their question.
     ready: HashMap<Box<[u8]>, Ready>,
+}
+
+impl Cache {
+    fn is_watched(&self, shared: &Shared) -> bool {
+        self.watch > self.over && self.watch > shared.lost.load(Ordering::Relaxed)
+    }
 }
 
 /// An answer that came along with another: from a walk of several names, or a listing.
@@ -109,7 +120,7 @@ impl HostInode {
             drop(inodes);
             inode.lookups.fetch_add(1, Ordering::Relaxed);
             inode.seen.store(seen, Ordering::Relaxed);
-            inode.learn(made.attr, now);
+            inode.learn(made.attr, now, None);
             return Ok(inode);
         }
         let inode = Arc::new_cyclic(|me| HostInode {
@@ -122,7 +133,7 @@ impl HostInode {
             place,
             lookups: AtomicU64::new(1),
             seen: AtomicU64::new(seen),
-            state: Mutex::new(State { attr: made.attr, checked: now, reader: None, link }),
+            state: Mutex::new(State { attr: made.attr, checked: now, epoch: None, reader: None, link }),
             cache: Mutex::new(Cache::default()),
         });
         inodes.insert(made.node, inode.me.clone());
@@ -141,12 +152,13 @@ impl HostInode {
         checked != 0 && now.saturating_sub(checked) < self.ttl()
     }
 
-    /// Takes newer attributes in.
-    fn learn(&self, attr: Attr, now: u64) {
+    /// Takes newer attributes in. `epoch` is that of the directory before they were asked for, if it was watched.
+    fn learn(&self, attr: Attr, now: u64, epoch: Option<u64>) {
         {
             let mut state = self.state.lock();
             state.attr = attr;
             state.checked = now;
+            state.epoch = epoch;
         }
         if self.kind == FileKind::Dir {
             self.compare_stamp(&attr, now);
@@ -174,14 +186,21 @@ impl HostInode {
         let now = monotonic();
         {
             let cache = self.cache.lock();
-            if self.is_fresh(cache.checked, now) {
+            if cache.is_watched(&self.shared) || self.is_fresh(cache.checked, now) {
                 return cache.generation;
             }
         }
-        match self.shared.client.stat(self.node) {
-            Ok(attr) => {
-                self.learn(attr, now);
-                self.cache.lock().generation
+        let asked = if self.shared.options.watch {
+            self.shared.client.stat_and_watch(self.node)
+        } else {
+            self.shared.client.stat(self.node).map(|attr| Stated { attr, watch: 0 })
+        };
+        match asked {
+            Ok(Stated { attr, watch }) => {
+                self.learn(attr, now, None);
+                let mut cache = self.cache.lock();
+                cache.watch = watch;
+                cache.generation
             }
             Err(_) => {
                 let mut cache = self.cache.lock();
@@ -192,12 +211,34 @@ impl HostInode {
         }
     }
 
+    /// A directory that is watched has the attributes that it had when it was last asked.
+    fn is_known_by_watch(&self) -> bool {
+        self.cache.lock().is_watched(&self.shared)
+    }
+
+    /// The gofer has told of a change: this watch says nothing any more.
+    pub fn watch_is_over(&self, watch: u64) {
+        let mut cache = self.cache.lock();
+        cache.over = cache.over.max(watch);
+        cache.checked = 0;
+        cache.stamp = None;
+        drop(cache);
+        self.state.lock().checked = 0;
+    }
+
+    /// How many watches have come to their end, while one is on; what was learnt under another number is old.
+    fn epoch(&self) -> Option<u64> {
+        let cache = self.cache.lock();
+        cache.is_watched(&self.shared).then_some(cache.over)
+    }
+
     /// We have changed the directory ourselves: nothing that is cached of its attributes holds.
     fn changed(&self, name: &[u8]) {
         self.state.lock().checked = 0;
         let gone = {
             let mut cache = self.cache.lock();
             cache.checked = 0;
+            cache.over = cache.watch.max(cache.over);
             cache.absent.remove(name);
             cache.ready.remove(name)
         };
@@ -316,7 +357,7 @@ impl HostInode {
     /// A descriptor of its own with these flags (a writable tree).
     pub fn open_fd(&self, flags: i32) -> Result<Arc<OwnedFd>> {
         let (fd, attr) = self.shared.client.open(self.node, flags as u32)?;
-        self.learn(attr, monotonic());
+        self.learn(attr, monotonic(), None);
         Ok(Arc::new(fd))
     }
 
@@ -382,11 +423,17 @@ fn same_tree(inode: &InodeRef) -> Result<&HostInode> {
 impl Inode for HostInode {
     fn attrs(&self) -> Result<Attrs> {
         let now = monotonic();
+        if self.kind == FileKind::Dir && self.is_known_by_watch() {
+            return convert::attrs(&self.state.lock().attr);
+        }
+        let epoch = self.place.as_ref().and_then(|(parent, _)| parent.epoch());
         let reader = {
             let state = self.state.lock();
+            // A file with several names may have been changed through another, in a directory that is not watched.
+            let by_watch = epoch.is_some() && state.epoch == epoch && state.attr.nlink == 1;
             match &state.reader {
                 Some(fd) => Some(fd.clone()),
-                None if self.is_fresh(state.checked, now) => return convert::attrs(&state.attr),
+                None if by_watch || self.is_fresh(state.checked, now) => return convert::attrs(&state.attr),
                 None => None,
             }
         };
@@ -395,7 +442,7 @@ impl Inode for HostInode {
         }
         match self.shared.client.stat(self.node) {
             Ok(attr) => {
-                self.learn(attr, now);
+                self.learn(attr, now, epoch);
                 convert::attrs(&attr)
             }
             // Removed or replaced a moment ago: as it last was, but without its name. The name itself is looked at
@@ -415,7 +462,7 @@ impl Inode for HostInode {
 
     fn set_attrs(&self, set: &SetAttrs) -> Result<()> {
         let attr = self.shared.client.set_attr(self.node, convert::set_attr(set))?;
-        self.learn(attr, monotonic());
+        self.learn(attr, monotonic(), None);
         Ok(())
     }
 

@@ -2,7 +2,8 @@
 //!
 //! [`HostFs`] shows one exposed tree. Names and attributes are asked of the gofer and cached; contents go straight
 //! through the descriptors that it handed over. What is cached is trusted for [`HostOptions::ttl`], then a directory
-//! is asked whether it changed, and only if so its names are ([`inode`]).
+//! is asked whether it changed, and only if so its names are ([`inode`]). From then on the gofer watches the directory,
+//! and it is not asked again before the gofer has told of a change ([`listen`]).
 //!
 //! - [`inode`]: inodes and what is cached of them. [`dir`], [`file`]: open directories and files.
 //! - [`stream`]: descriptors 0, 1 and 2 of the launcher, with [`tty`] for their ioctls.
@@ -20,10 +21,12 @@ pub mod stream;
 mod tty;
 
 use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use gofer_protocol::{Client, NodeId};
+use gofer_protocol::{Client, NodeId, Notice, Notices};
 use linux_abi::{Errno, Result};
 use parking_lot::Mutex;
 
@@ -40,6 +43,8 @@ pub struct HostOptions {
     /// Whether new files in a writable tree are given the guest's ids (a gofer with `CAP_CHOWN`) or keep those that
     /// the host gives them.
     pub chown_new: bool,
+    /// Whether the gofer's notices are listened to ([`listen`]), so that what is watched need not be asked again.
+    pub watch: bool,
     /// Where the tree is mounted, for the names in `/proc/PID/maps`.
     pub mounted_at: Vec<u8>,
 }
@@ -50,6 +55,7 @@ impl Default for HostOptions {
             ttl: Duration::from_secs(1),
             cached_descriptors: 1024,
             chown_new: false,
+            watch: false,
             mounted_at: Vec::new(),
         }
     }
@@ -69,6 +75,8 @@ struct Shared {
     inodes: Mutex<HashMap<NodeId, Weak<HostInode>>>,
     /// Inodes that keep a read-only descriptor, the oldest first.
     descriptors: Mutex<VecDeque<Weak<HostInode>>>,
+    /// Watches up to this number say nothing any more.
+    lost: AtomicU64,
     /// Nodes to give back with the next message of that kind.
     forgotten: Mutex<Vec<NodeId>>,
 }
@@ -86,6 +94,7 @@ impl HostFs {
             writable: tree.writable,
             inodes: Mutex::default(),
             descriptors: Mutex::default(),
+            lost: AtomicU64::new(0),
             forgotten: Mutex::default(),
         });
         Ok(HostFs { root: HostInode::new(shared, &tree.root, None, None, 0)? })
@@ -106,7 +115,33 @@ impl FileSystem for HostFs {
     }
 }
 
+/// Starts the thread that hears of changes on the host. For trees made with [`HostOptions::watch`].
+pub fn listen(notices: OwnedFd, trees: &[&HostFs]) -> std::io::Result<()> {
+    let trees: Vec<Weak<Shared>> = trees.iter().map(|t| Arc::downgrade(&t.root.shared)).collect();
+    let mut notices = Notices::new(notices);
+    let run = move || {
+        while let Some(notice) = notices.recv() {
+            trees.iter().filter_map(Weak::upgrade).for_each(|tree| tree.hear(&notice));
+        }
+        // No more will come: back to asking.
+        trees.iter().filter_map(Weak::upgrade).for_each(|tree| tree.hear(&Notice::Lost { watch: u64::MAX }));
+    };
+    std::thread::Builder::new().name("host-notices".into()).stack_size(128 << 10).spawn(run).map(drop)
+}
+
 impl Shared {
+    fn hear(&self, notice: &Notice) {
+        match *notice {
+            Notice::Changed { node, watch } => {
+                let inode = self.inodes.lock().get(&node).and_then(Weak::upgrade);
+                if let Some(inode) = inode {
+                    inode.watch_is_over(watch);
+                }
+            }
+            Notice::Lost { watch } => drop(self.lost.fetch_max(watch, Ordering::Relaxed)),
+        }
+    }
+
     /// Gives a node back, a few at a time.
     fn forget(&self, nodes: impl IntoIterator<Item = NodeId>) {
         let batch = {
