@@ -5,7 +5,6 @@
 #![expect(
     unsafe_op_in_unsafe_fn,
     function_casts_as_integer,
-    clippy::missing_safety_doc,
     clippy::undocumented_unsafe_blocks,
     reason = "attacks use the raw system interface on purpose, wrongly at times: that is what they test"
 )]
@@ -23,7 +22,7 @@ mod terminal_input;
 mod unmap_stub;
 
 /// Forks; the child runs `f`. Waits at most two seconds, then kills it. Gives the wait status.
-pub unsafe fn try_in_child(f: impl FnOnce()) -> i32 {
+unsafe fn try_in_child(f: impl FnOnce()) -> i32 {
     let pid = libc::fork();
     if pid == 0 {
         f();

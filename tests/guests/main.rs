@@ -6,7 +6,6 @@
     unsafe_op_in_unsafe_fn,
     function_casts_as_integer,
     dropping_copy_types,
-    clippy::missing_safety_doc,
     clippy::undocumented_unsafe_blocks,
     reason = "guests use the raw system interface on purpose, wrongly at times: that is what they test"
 )]

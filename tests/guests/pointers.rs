@@ -25,7 +25,7 @@ pub unsafe fn paths() {
     munmap(page.add(4096).cast(), 4096);
     std::ptr::copy_nonoverlapping(b"abc".as_ptr(), page.add(4093), 3);
     ret("unterminated", libc::open(page.add(4093).cast(), O_RDONLY));
-    std::ptr::copy_nonoverlapping(b"/\0".as_ptr(), page.add(4094), 2);
+    std::ptr::copy_nonoverlapping(c"/".as_ptr().cast(), page.add(4094), 2);
     ret("ends just before", access(page.add(4094).cast(), F_OK));
 }
 

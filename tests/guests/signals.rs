@@ -115,7 +115,7 @@ pub unsafe fn nesting() {
     sigprocmask(SIG_BLOCK, &block, std::ptr::null_mut());
     raise(SIGUSR2);
     sigprocmask(SIG_UNBLOCK, &block, std::ptr::null_mut());
-    show("first", *(&raw const ORDER));
+    show("first", (&raw const ORDER).read());
     ORDER = [0; 8];
     COUNT.store(0, SeqCst);
     action.sa_mask = set_of(&[]);
@@ -125,7 +125,7 @@ pub unsafe fn nesting() {
         plain.sa_sigaction = one_level as usize;
         sigaction(SIGUSR1, &plain, std::ptr::null_mut());
         raise(SIGUSR1);
-        show("order", *(&raw const ORDER));
+        show("order", (&raw const ORDER).read());
         0
     });
     end_of(pid);
@@ -286,7 +286,7 @@ pub unsafe fn nodefer() {
 }
 
 pub unsafe fn resethand() {
-    handle(SIGUSR1, count as usize, SA_RESETHAND as i32);
+    handle(SIGUSR1, count as usize, SA_RESETHAND);
     raise(SIGUSR1);
     show("once", counted());
     let mut old: sigaction = z();

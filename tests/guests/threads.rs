@@ -140,7 +140,7 @@ pub unsafe fn many() {
     let handles: Vec<_> = (0..100)
         .map(|_| {
             let gate = gate.clone();
-            thread::Builder::new().stack_size(64 * 1024).spawn(move || drop(gate.wait()))
+            thread::Builder::new().stack_size(64 * 1024).spawn(move || gate.wait().is_leader())
         })
         .collect();
     let status = get("/proc/self/status");
