@@ -104,7 +104,8 @@ impl Filter {
     #[must_use]
     pub fn names(&self, call: &str) -> bool {
         calls::number(call).is_some_and(|number| {
-            self.allowed.contains_key(&number) && !self.refused.values().any(|calls| calls.contains_key(&number))
+            self.allowed.contains_key(&number)
+                && !self.refused.values().any(|calls| calls.contains_key(&number))
         })
     }
 

@@ -134,10 +134,48 @@ pub(crate) fn parse(args: Vec<OsString>) -> Result<Invocation, Failure> {
 
 /// Parts of the command line that are designed and not built.
 const NOT_YET: [&str; 42] = [
-    "--policy", "--no-patching", "--root", "--net", "--allow-net", "--memory", "--pids", "--cpus", "--cpu-time",
-    "--disk", "--open-files", "--publish", "--diff", "--cache", "--fail-on", "--export", "--report", "ci", "policy",
-    "doctor", "run", "create", "start", "state", "kill", "delete", "exec", "ps", "list", "pause", "resume", "events",
-    "spec", "features", "completions", "man", "checkpoint", "restore", "update", "wait", "stats", "top",
+    "--policy",
+    "--no-patching",
+    "--root",
+    "--net",
+    "--allow-net",
+    "--memory",
+    "--pids",
+    "--cpus",
+    "--cpu-time",
+    "--disk",
+    "--open-files",
+    "--publish",
+    "--diff",
+    "--cache",
+    "--fail-on",
+    "--export",
+    "--report",
+    "ci",
+    "policy",
+    "doctor",
+    "run",
+    "create",
+    "start",
+    "state",
+    "kill",
+    "delete",
+    "exec",
+    "ps",
+    "list",
+    "pause",
+    "resume",
+    "events",
+    "spec",
+    "features",
+    "completions",
+    "man",
+    "checkpoint",
+    "restore",
+    "update",
+    "wait",
+    "stats",
+    "top",
 ];
 
 fn refusal(error: &clap::Error, args: &[OsString]) -> Failure {
@@ -176,7 +214,8 @@ fn duration(text: &str) -> Result<Duration, String> {
         "d" => 86400.0,
         _ => return Err(format!("unknown unit `{unit}`; use ms, s, m, h or d")),
     };
-    let number: f64 = number.parse().map_err(|_| "expected a number with a unit, such as 90s or 5m".to_owned())?;
+    let number: f64 =
+        number.parse().map_err(|_| "expected a number with a unit, such as 90s or 5m".to_owned())?;
     Duration::try_from_secs_f64(number * scale).map_err(|_| "too long".to_owned())
 }
 
@@ -193,7 +232,9 @@ mod tests {
 
     #[test]
     fn everything_behind_the_command_is_the_commands() {
-        for args in [&["runsc", "do", "-v", "ls", "-v", "--ro"][..], &["runsc", "do", "-v", "--", "ls", "-v", "--ro"]] {
+        for args in
+            [&["runsc", "do", "-v", "ls", "-v", "--ro"][..], &["runsc", "do", "-v", "--", "ls", "-v", "--ro"]]
+        {
             let Ok(Invocation::Do(options)) = parse(args.iter().map(Into::into).collect()) else {
                 panic!("{args:?} must parse");
             };
@@ -204,7 +245,10 @@ mod tests {
 
     #[test]
     fn later_options_are_named_as_such() {
-        assert_eq!(refused(&["runsc", "do", "--memory", "1G", "true"]), "`--memory` is not available in this version");
+        assert_eq!(
+            refused(&["runsc", "do", "--memory", "1G", "true"]),
+            "`--memory` is not available in this version"
+        );
         assert_eq!(refused(&["runsc", "ci"]), "`ci` is not available in this version");
         assert!(refused(&["runsc", "do", "--bogus", "true"]).contains("--bogus"));
         assert!(refused(&["runsc", "do", "--overlay", "cloud"]).contains("cloud"));

@@ -87,8 +87,9 @@ fn trees(options: &DoOptions) -> Result<(GoferConfig, Vec<Mount>, Vec<PathBuf>),
         paths::with_target(&path, &mut hide);
     }
     let home = std::env::home_dir();
-    let agent = std::env::var_os("SSH_AUTH_SOCK")
-        .filter(|socket| Path::new(socket).is_absolute() && !options.pass_env.iter().any(|key| key == "SSH_AUTH_SOCK"));
+    let agent = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| {
+        Path::new(socket).is_absolute() && !options.pass_env.iter().any(|key| key == "SSH_AUTH_SOCK")
+    });
     let uid = nix::unistd::getuid().as_raw();
     for path in paths::hidden_unasked(home.as_deref(), uid, agent.as_deref()) {
         if !hide.contains(&path) {
@@ -115,7 +116,8 @@ fn trees(options: &DoOptions) -> Result<(GoferConfig, Vec<Mount>, Vec<PathBuf>),
         }
         mounts.push(Mount { tree: gofer.trees.len(), dest: paths::bytes(dest), mode });
         // What the user names outright is shown, though it lies in what is hidden.
-        let hide = hide.iter().filter(|path| path.starts_with(&source) && **path != source).cloned().collect();
+        let hide =
+            hide.iter().filter(|path| path.starts_with(&source) && **path != source).cloned().collect();
         gofer.trees.push(TreeConfig { source, writable: mode == MountMode::Rw, hide, mask: Vec::new() });
     }
     // A mount lies over those that its place is in, whatever the order of the options.
@@ -177,11 +179,8 @@ fn limits() -> Vec<(u64, u64)> {
 
 fn streams() -> [Stream; 3] {
     use std::io::IsTerminal;
-    let terminal = [
-        std::io::stdin().is_terminal(),
-        std::io::stdout().is_terminal(),
-        std::io::stderr().is_terminal(),
-    ];
+    let terminal =
+        [std::io::stdin().is_terminal(), std::io::stdout().is_terminal(), std::io::stderr().is_terminal()];
     let open = jail::inherited::open_streams();
     std::array::from_fn(|stream| match (open.get(stream), terminal.get(stream)) {
         (Some(false), _) => Stream::Closed,
@@ -215,6 +214,7 @@ fn trace_stream(path: &Path) -> Result<OwnedFd, Failure> {
 pub(crate) fn status_stream(fd: i32) -> Result<OwnedFd, Failure> {
     let stream = if fd > 2 { jail::fds::take(fd) } else { jail::fds::duplicate_standard(fd) };
     stream.map_err(|error| {
-        Failure::new(format!("--status-fd {fd}: {error}")).hint("open it for runsc, as in `--status-fd 3 3>status`")
+        Failure::new(format!("--status-fd {fd}: {error}"))
+            .hint("open it for runsc, as in `--status-fd 3 3>status`")
     })
 }

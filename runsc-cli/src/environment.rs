@@ -9,7 +9,13 @@ use crate::failure::Failure;
 
 /// Variables that lead to agents, to D-Bus or to a display of the host, all of which are hidden.
 const WITHHELD: [&str; 8] = [
-    "SSH_AUTH_SOCK", "SSH_AGENT_PID", "GPG_AGENT_INFO", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "SESSION_MANAGER",
+    "SSH_AUTH_SOCK",
+    "SSH_AGENT_PID",
+    "GPG_AGENT_INFO",
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
+    "XAUTHORITY",
+    "SESSION_MANAGER",
     "PULSE_SERVER",
 ];
 
@@ -33,10 +39,11 @@ pub(crate) fn variables(
     }
     for assignment in set {
         let bytes = assignment.as_bytes();
-        let equals = bytes.iter().position(|byte| *byte == b'=').filter(|equals| *equals > 0).ok_or_else(|| {
-            Failure::new(format!("--env: `{}` has no NAME=VALUE form", assignment.display()))
-                .hint("to pass a variable of yours use --pass-env NAME")
-        })?;
+        let equals =
+            bytes.iter().position(|byte| *byte == b'=').filter(|equals| *equals > 0).ok_or_else(|| {
+                Failure::new(format!("--env: `{}` has no NAME=VALUE form", assignment.display()))
+                    .hint("to pass a variable of yours use --pass-env NAME")
+            })?;
         let (key, value) = bytes.split_at(equals);
         let value = value.get(1..).unwrap_or_default();
         all.retain(|(known, _)| known != key);
@@ -94,7 +101,12 @@ impl Identity {
             None => own_group,
             Some(group) => match group.parse::<u32>() {
                 Ok(gid) if gid != u32::MAX => gid,
-                _ => Group::from_name(group).ok().flatten().ok_or_else(|| unknown("group", group))?.gid.as_raw(),
+                _ => Group::from_name(group)
+                    .ok()
+                    .flatten()
+                    .ok_or_else(|| unknown("group", group))?
+                    .gid
+                    .as_raw(),
             },
         };
         Ok(Identity { uid, gid, groups: Vec::new() })
@@ -103,7 +115,9 @@ impl Identity {
 
 /// The shell to start where no command is given.
 pub(crate) fn shell() -> OsString {
-    std::env::var_os("SHELL").filter(|shell| !shell.is_empty()).unwrap_or_else(|| OsStr::new("/bin/sh").to_owned())
+    std::env::var_os("SHELL")
+        .filter(|shell| !shell.is_empty())
+        .unwrap_or_else(|| OsStr::new("/bin/sh").to_owned())
 }
 
 #[cfg(test)]

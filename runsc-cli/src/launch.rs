@@ -62,9 +62,14 @@ fn start(plan: Plan, options: &DoOptions) -> Result<Supervisor, Failure> {
     // The sentry's process first: what the machine grants shows when it is made. It waits for its configuration.
     let mut layers = Layers::probe();
     let sentry_config = memfd("sentry-config").while_doing(DOING)?;
-    let mut fds = vec![sentry_config.as_fd(), to_launcher.as_fd(), sentry_notices.as_fd(), sentry_line.as_fd()];
-    let mut numbers =
-        Descriptors { control: CONFIG_FD + 1, notices: CONFIG_FD + 2, gofer: vec![CONFIG_FD + 3], ..Default::default() };
+    let mut fds =
+        vec![sentry_config.as_fd(), to_launcher.as_fd(), sentry_notices.as_fd(), sentry_line.as_fd()];
+    let mut numbers = Descriptors {
+        control: CONFIG_FD + 1,
+        notices: CONFIG_FD + 2,
+        gofer: vec![CONFIG_FD + 3],
+        ..Default::default()
+    };
     let mut next = CONFIG_FD + 4;
     if let Some(trace) = &plan.trace {
         fds.push(trace.as_fd());
@@ -109,8 +114,11 @@ fn start(plan: Plan, options: &DoOptions) -> Result<Supervisor, Failure> {
 fn check_isolation(layers: &Layers, options: &DoOptions) -> Result<(), Failure> {
     let Some(notice) = layers.notice() else { return Ok(()) };
     if options.require_full_isolation {
-        return Err(Failure::new(format!("this machine does not grant full isolation: {}", notice.trim_start_matches("running ")))
-            .hint("leave --require-full-isolation out to run with the layers that remain"));
+        return Err(Failure::new(format!(
+            "this machine does not grant full isolation: {}",
+            notice.trim_start_matches("running ")
+        ))
+        .hint("leave --require-full-isolation out to run with the layers that remain"));
     }
     tracing::warn!("{notice}");
     Ok(())

@@ -53,18 +53,46 @@ pub(crate) fn normal(path: &Path) -> Option<PathBuf> {
 
 /// What `do` hides unasked, where it exists: secrets below the home directory and the system's.
 const HOME_SECRETS: [&str; 20] = [
-    ".ssh", ".aws", ".gnupg", ".azure", ".kube", ".netrc", ".git-credentials", ".pgpass", ".my.cnf", ".vault-token",
-    ".password-store", ".docker/config.json", ".config/gcloud", ".config/gh", ".config/op", ".config/hub",
-    ".cargo/credentials", ".cargo/credentials.toml", ".local/share/keyrings", ".pypirc",
+    ".ssh",
+    ".aws",
+    ".gnupg",
+    ".azure",
+    ".kube",
+    ".netrc",
+    ".git-credentials",
+    ".pgpass",
+    ".my.cnf",
+    ".vault-token",
+    ".password-store",
+    ".docker/config.json",
+    ".config/gcloud",
+    ".config/gh",
+    ".config/op",
+    ".config/hub",
+    ".cargo/credentials",
+    ".cargo/credentials.toml",
+    ".local/share/keyrings",
+    ".pypirc",
 ];
 const SYSTEM_SECRETS: [&str; 7] = [
-    "/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/sudoers", "/etc/sudoers.d",
+    "/etc/shadow",
+    "/etc/shadow-",
+    "/etc/gshadow",
+    "/etc/gshadow-",
+    "/etc/sudoers",
+    "/etc/sudoers.d",
     "/etc/ssl/private",
 ];
 /// Sockets that lead out of the sandbox, or to who could be asked to do so.
 const SYSTEM_SOCKETS: [&str; 8] = [
-    "/run/dbus/system_bus_socket", "/run/docker.sock", "/run/podman/podman.sock", "/run/containerd/containerd.sock",
-    "/run/crio/crio.sock", "/run/systemd/private", "/tmp/.X11-unix", "/tmp/.ICE-unix",
+    "/run/dbus/system_bus_socket",
+    "/run/docker.sock",
+    "/run/podman/podman.sock",
+    "/run/containerd/containerd.sock",
+    "/run/crio/crio.sock",
+    "/run/systemd/private",
+    "/tmp/.X11-unix",
+    "/tmp/.ICE-unix",
 ];
 const USER_SOCKETS: [&str; 9] =
     ["bus", "systemd", "gnupg", "keyring", "pulse", "pipewire-0", "wayland-0", "docker.sock", "podman"];

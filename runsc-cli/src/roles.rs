@@ -65,7 +65,8 @@ fn serve(config: GoferProcess) -> Result<(), Failure> {
                 Ok((top, tree.writable))
             })
             .collect::<Result<Vec<_>, Failure>>()?;
-        let trees: Vec<_> = tops.iter().map(|(top, writable)| (std::os::fd::AsFd::as_fd(top), *writable)).collect();
+        let trees: Vec<_> =
+            tops.iter().map(|(top, writable)| (std::os::fd::AsFd::as_fd(top), *writable)).collect();
         jail::enter_gofer(&config.layers, &trees).while_doing(DOING)?;
     }
     if config.layers.holds(jail::Layer::Seccomp) {
@@ -82,5 +83,7 @@ fn read_config() -> std::io::Result<GoferProcess> {
 }
 
 fn by_hand() -> u8 {
-    Failure::new("this is a part of runsc that it starts by itself").hint("try `runsc do -- COMMAND`").report()
+    Failure::new("this is a part of runsc that it starts by itself")
+        .hint("try `runsc do -- COMMAND`")
+        .report()
 }

@@ -121,7 +121,8 @@ impl Supervisor {
         // Its last word may still be on the way when its end is already known.
         self.hear();
         self.sweep();
-        let outcome = self.outcome.unwrap_or_else(|| Outcome::setup_failed("the sentry ended without a word"));
+        let outcome =
+            self.outcome.unwrap_or_else(|| Outcome::setup_failed("the sentry ended without a word"));
         match outcome.outcome {
             Kind::Exited | Kind::Signaled if timed_out => Outcome {
                 outcome: Kind::Timeout,
@@ -166,7 +167,10 @@ impl Supervisor {
         };
         // Rounded up, so that the deadline has passed when the wait ends.
         let rest = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-        i32::try_from(rest.as_millis()).ok().and_then(|ms| PollTimeout::try_from(ms).ok()).unwrap_or(PollTimeout::MAX)
+        i32::try_from(rest.as_millis())
+            .ok()
+            .and_then(|ms| PollTimeout::try_from(ms).ok())
+            .unwrap_or(PollTimeout::MAX)
     }
 
     fn look_at_clock(&mut self, timed_out: &mut bool) {
@@ -221,7 +225,11 @@ impl Supervisor {
                 // The caller's shell is to see that its job has stopped. SIGCONT wakes us, and is passed on.
                 let _ = kill(getpid(), Signal::SIGSTOP);
             }
-            Ok(None) => self.hung_up = true,
+            Ok(None) => {
+                // It holds its end as long as it lives, so it is on its way out.
+                self.hung_up = true;
+                self.clock = Clock::Last(Instant::now() + PATIENCE);
+            }
             Err(error) => {
                 self.fail(format!("the sentry speaks nonsense: {error}"));
                 self.hung_up = true;

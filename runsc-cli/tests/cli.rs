@@ -104,7 +104,8 @@ fn a_failed_set_up_shows_on_the_status_descriptor() {
 fn survives_closed_standard_streams() {
     for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
         let line = format!("exec \"$0\" do --bogus {closed}");
-        let status = Command::new("sh").args(["-c", &line, env!("CARGO_BIN_EXE_runsc")]).status().expect("sh");
+        let status =
+            Command::new("sh").args(["-c", &line, env!("CARGO_BIN_EXE_runsc")]).status().expect("sh");
         assert_eq!(status.code(), Some(125), "{closed}");
     }
 }
@@ -116,7 +117,8 @@ fn runs_though_its_file_is_gone() {
     let copy = directory.join("runsc");
     std::fs::copy(env!("CARGO_BIN_EXE_runsc"), &copy).expect("a copy");
     // The shell opens the file before it removes it, and executes what it holds.
-    let line = "exec 9<\"$0\"; rm \"$0\"; exec /proc/self/fd/9 do --require-full-isolation --cwd / -- /bin/true";
+    let line =
+        "exec 9<\"$0\"; rm \"$0\"; exec /proc/self/fd/9 do --require-full-isolation --cwd / -- /bin/true";
     let mut command = Command::new("sh");
     let output = command.args(["-c", line]).arg(&copy).arg0("sh").output();
     std::fs::remove_dir_all(&directory).expect("removed");

@@ -259,7 +259,8 @@ fn a_full_pipe_takes_what_fits() {
 #[test]
 fn a_file_as_output_keeps_position_and_append_mode() {
     let s = Shown::new(LONG);
-    let mut host = fs::OpenOptions::new().create(true).append(true).read(true).open(s.dir.join("out")).unwrap();
+    let mut host =
+        fs::OpenOptions::new().create(true).append(true).read(true).open(s.dir.join("out")).unwrap();
     host.write_all(b"before ").unwrap();
     let poller = HostPoller::new().unwrap();
     let file = HostStream::new(host.as_fd().try_clone_to_owned().unwrap(), &poller).unwrap().file();

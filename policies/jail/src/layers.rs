@@ -75,7 +75,9 @@ impl Layers {
         let mut layers = Layers::default();
         match landlock_version() {
             Ok(_) => layers.hold(Layer::Landlock),
-            Err(error) => layers.miss(Layer::Landlock, format!("{error}; is `landlock` in the kernel's `lsm=` list?")),
+            Err(error) => {
+                layers.miss(Layer::Landlock, format!("{error}; is `landlock` in the kernel's `lsm=` list?"))
+            }
         }
         match seccomp_filter_available() {
             Ok(()) => layers.hold(Layer::Seccomp),
@@ -97,7 +99,8 @@ impl Layers {
                 None => reasons.push((why, vec![layer.name()])),
             }
         }
-        let parts: Vec<_> = reasons.iter().map(|(why, names)| format!("{} ({why})", names.join(", "))).collect();
+        let parts: Vec<_> =
+            reasons.iter().map(|(why, names)| format!("{} ({why})", names.join(", "))).collect();
         Some(format!("running without {}", parts.join("; ")))
     }
 }
@@ -118,7 +121,8 @@ fn seccomp_filter_available() -> io::Result<()> {
     const SECCOMP_GET_ACTION_AVAIL: u32 = 2;
     let action: u32 = libc::SECCOMP_RET_KILL_PROCESS;
     // SAFETY: the call reads one u32 from a live reference.
-    let result = unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0u32, &raw const action) };
+    let result =
+        unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0u32, &raw const action) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

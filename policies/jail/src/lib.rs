@@ -60,9 +60,7 @@ pub fn enter_launcher(layers: &Layers, keep_kill: bool) -> io::Result<()> {
 
 /// The gofer, once its trees are open: it reaches files below `trees` only, and changes them only where writable.
 pub fn enter_gofer(layers: &Layers, trees: &[(BorrowedFd<'_>, bool)]) -> io::Result<()> {
-    use caps::Capability::{
-        CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID,
-    };
+    use caps::Capability::{CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID};
     nix::sys::prctl::set_no_new_privs()?;
     let writable = trees.iter().any(|(_, writable)| *writable);
     // Only root has any to keep: what an ordinary user lacks is not there to be kept.

@@ -158,9 +158,10 @@ struct Prepared {
 
 impl Prepared {
     fn new(program: &Program<'_>) -> io::Result<Prepared> {
-        let exe = open("/proc/self/exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(|error| {
-            io::Error::other(format!("cannot find this executable again (is /proc mounted?): {error}"))
-        })?;
+        let exe =
+            open("/proc/self/exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(|error| {
+                io::Error::other(format!("cannot find this executable again (is /proc mounted?): {error}"))
+            })?;
         let owned = program.args.to_vec();
         let mut args: Vec<_> = owned.iter().map(|arg| arg.as_ptr()).collect();
         args.push(std::ptr::null());

@@ -77,7 +77,9 @@ impl Confined {
         let fds = [theirs.as_fd()];
         let program = Program { args: &args, fds: &fds };
         let pid = match role {
-            Role::Sentry => spawn::sentry(&mut layers, &program).and_then(spawn::Waiting::go).expect("starts"),
+            Role::Sentry => {
+                spawn::sentry(&mut layers, &program).and_then(spawn::Waiting::go).expect("starts")
+            }
             _ => spawn::gofer(&program).expect("starts"),
         };
         drop(theirs);
