@@ -11,6 +11,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use crate::clone::Clones;
 use crate::listener::{Listener, Notif};
 use crate::slot::DOORBELL;
+use crate::spin::{self, Spinner};
 use crate::thread::Taken;
 use crate::{CloneSpec, Event, GuestKernel, Reply, Space, Thread};
 
@@ -35,6 +36,7 @@ pub(crate) struct Core {
     pub(crate) stop: AtomicBool,
     /// Guest threads that wait for no reply.
     running: AtomicI64,
+    pub(crate) spinner: Spinner,
 }
 
 #[derive(Default)]
@@ -60,6 +62,7 @@ impl Core {
             ids: AtomicU64::new(1),
             stop: AtomicBool::new(false),
             running: AtomicI64::new(0),
+            spinner: Spinner::new(),
         }
     }
 
@@ -72,8 +75,22 @@ impl Core {
         self.running.fetch_add(change, Ordering::Relaxed);
     }
 
-    pub(crate) fn running(&self) -> i64 {
-        self.running.load(Ordering::Relaxed)
+    /// Whether, with one guest thread running that now waits for us, a processor would idle. Threads that sleep in a
+    /// call of their own count as running here, so they are looked for where that matters.
+    pub(crate) fn processor_idle(&self) -> bool {
+        let cpus = self.cpus as i64;
+        let running = self.running.load(Ordering::Relaxed).max(1);
+        if running < cpus {
+            return true;
+        }
+        let asleep = |t: &&Arc<Thread>| t.slot().asleep.load(Ordering::Relaxed) != 0;
+        running - (self.threads.read().values().filter(asleep).count() as i64) < cpus
+    }
+
+    pub(crate) fn run_ready(&self) {
+        if let Some(kernel) = self.kernel.get() {
+            kernel.run_ready();
+        }
     }
 
     /// A token that nobody can guess, never 0.
@@ -122,7 +139,10 @@ impl Core {
         let thread = self.thread(notif.pid as i32);
         match notif.nr as u32 as u64 {
             DOORBELL => match thread {
-                Some(thread) => self.run(&thread, Some(notif.id)),
+                Some(thread) => {
+                    self.run(&thread, Some(notif.id));
+                    spin::rang(self, &thread);
+                }
                 None => self.newcomer(notif),
             },
             nr => match thread {

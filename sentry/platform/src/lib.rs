@@ -83,5 +83,6 @@ impl Platform {
             space.kill();
         }
         self.core.refill.notify_all();
+        self.core.spinner.stop();
     }
 }

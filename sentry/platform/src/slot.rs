@@ -45,6 +45,8 @@ pub const UCONTEXT_LEN: usize = 304;
 pub const RUNNING: u32 = 0;
 pub const POSTED: u32 = 1;
 pub const ANSWERED: u32 = 2;
+/// The sentry has the event, and owns the slot until it answers.
+pub const TAKEN: u32 = 3;
 
 // `Slot::kind`: what the stub posted.
 pub const EV_SYSCALL: u32 = 1;
@@ -128,7 +130,7 @@ pub const REGS: usize = 19;
 /// The first page of a slot; the data area follows.
 #[repr(C, align(64))]
 pub struct Slot {
-    /// `RUNNING`, `POSTED`, `ANSWERED`.
+    /// `RUNNING`, `POSTED`, `TAKEN`, `ANSWERED`.
     pub state: AtomicU32,
     /// Set by the sentry while a worker polls this slot.
     pub watched: AtomicU32,

@@ -80,6 +80,9 @@ impl Thread {
     /// A thread whose host thread runs (the zygote), or waits for its first reply.
     pub(crate) fn new(space: &Arc<Space>, index: usize, tid: i32, waiting: bool) -> Arc<Thread> {
         let phase = if waiting { Phase::Waiting } else { Phase::Running };
+        if !waiting {
+            space.core().ran(1);
+        }
         Arc::new(Thread {
             id: space.core().next_id(),
             space: space.clone(),
@@ -167,6 +170,7 @@ impl Thread {
             Phase::Running if self.slot().state.load(Acquire) == POSTED => {
                 inner.phase = Phase::Waiting;
                 inner.notif = notif;
+                self.slot().state.store(TAKEN, Relaxed);
                 self.core().ran(-1);
                 self.event(inner)
             }

@@ -1,5 +1,5 @@
-//! The sentry's worker threads: one sleeps in the doorbell and handles what comes to the end; one reaps processes;
-//! one refills the pool.
+//! The sentry's worker threads: one sleeps in the doorbell and handles what comes to the end; one spins where that
+//! pays (`spin`); one reaps processes; one refills the pool.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -13,6 +13,9 @@ use crate::SpaceEnd;
 /// Starts all of them.
 pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
     spawn("doorbell", core, doorbell)?;
+    if core.cpus > 1 {
+        spawn("spinner", core, crate::spin::run)?;
+    }
     spawn("reaper", core, reaper)?;
     spawn("refill", core, |core| core.refill_loop())
 }
@@ -28,18 +31,12 @@ fn doorbell(core: &Arc<Core>) {
         match core.listener.receive() {
             Ok(notif) => {
                 core.notified(&notif);
-                run_ready(core);
+                core.run_ready();
             }
             Err(e) if matches!(e.raw_os_error(), Some(libc::EINTR | libc::ENOENT)) => {}
             // No process has the filter any more: the zygote is gone.
             Err(_) => thread::sleep(Duration::from_millis(1)),
         }
-    }
-}
-
-fn run_ready(core: &Core) {
-    if let Some(kernel) = core.kernel.get() {
-        kernel.run_ready();
     }
 }
 
@@ -78,6 +75,6 @@ fn reaper(core: &Arc<Core>) {
             }
             None => core.orphan(pid),
         }
-        run_ready(core);
+        core.run_ready();
     }
 }
