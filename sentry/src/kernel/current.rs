@@ -128,7 +128,8 @@ impl Ctx<'_> {
     /// Path walks of this task for the `*at` calls: a relative path begins at `dirfd` (`EBADF`, `ENOTDIR`).
     pub fn lookup_at(&self, dirfd: i32, path: &[u8]) -> Result<Lookup, Errno> {
         let mut look = self.lookup();
-        if dirfd != libc::AT_FDCWD && path.first() != Some(&b'/') {
+        // An empty path is ENOENT whatever the descriptor.
+        if dirfd != libc::AT_FDCWD && !path.is_empty() && path[0] != b'/' {
             let file = self.file_any(dirfd)?;
             // A file without a place is no directory either.
             look.base = Some(file.path.clone().ok_or(Errno::ENOTDIR)?);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use linux_abi::fs::Flock;
 use linux_abi::Errno;
 
-use crate::fsimpl::pipe;
+use crate::fsimpl::{pipe, tmpfs};
 use crate::kernel::{Ctx, Restart, Stop, SysResult};
 use crate::limits::resource;
 use crate::mm::UserPtr;
@@ -252,4 +252,24 @@ pub fn ioctl(cx: &mut Ctx<'_>, fd: Fd, request: u32, arg: u64) -> SysResult {
 
 fn is_regular(file: &File) -> bool {
     file.inode().is_some_and(|i| i.kind() == FileKind::Regular)
+}
+
+/// memfd_create(2).
+pub fn memfd_create(cx: &mut Ctx<'_>, name: u64, flags: u32) -> SysResult {
+    const NAME_MAX: usize = 249;
+    let known = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | libc::MFD_NOEXEC_SEAL | libc::MFD_EXEC;
+    let both = libc::MFD_NOEXEC_SEAL | libc::MFD_EXEC;
+    // Huge pages are not configured here.
+    if flags & !known != 0 || flags & both == both {
+        return Err(Errno::EINVAL.into());
+    }
+    let name = match cx.mem.read_cstr(name, NAME_MAX + 1) {
+        Err(Errno::ENAMETOOLONG) => return Err(Errno::EINVAL.into()),
+        other => other?,
+    };
+    let cred = cx.task.cred();
+    let inode = tmpfs::memfd(cred.fsuid, cred.fsgid, flags)?;
+    let label = format!("/memfd:{} (deleted)", String::from_utf8_lossy(&name));
+    let file = File::anonymous(inode.clone(), Some(inode), libc::O_RDWR as u32 | 0o100000, label);
+    Ok(cx.install(file, flags & libc::MFD_CLOEXEC != 0)? as u64)
 }

@@ -91,8 +91,7 @@ impl Ranges {
 
 /// Sends a signal that the task has brought on itself.
 pub fn raise(cx: &Ctx<'_>, signo: i32) {
-    cx.task.sig.lock().pending.push(SigInfo::new(signo, SI_KERNEL));
-    cx.task.attention.store(true, std::sync::atomic::Ordering::SeqCst);
+    crate::kernel::signals::send_to_task(cx.task, SigInfo::new(signo, SI_KERNEL));
 }
 
 /// Where a transfer happens.

@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod epoll;
+pub mod event_fds;
 pub mod fs_attr;
 pub mod fs_copy;
 pub mod fs_dir;
@@ -11,9 +12,8 @@ pub mod fs_open;
 pub mod fs_path;
 pub mod fs_stat;
 pub mod fs_xattr;
-pub mod event_fds;
-pub mod pipe;
 pub mod memory;
+pub mod pipe;
 pub mod process;
 pub mod readiness;
 pub mod signals;

@@ -122,6 +122,7 @@ pub static ENTRIES: &[Entry] = &[
     call!(295, preadv, [V, outiov(2), V, V], fs_io::preadv),
     call!(296, pwritev, [V, iniov(2), V, V], fs_io::pwritev),
     call!(306, syncfs, [V], fs_io::syncfs),
+    call!(319, memfd_create, [S, V], fs_fcntl::memfd_create),
     call!(326, copy_file_range, [V, ins(8), V, ins(8), V, V], fs_copy::copy_file_range),
     call!(327, preadv2, [V, outiov(2), V, V, V, V], fs_io::preadv2),
     call!(328, pwritev2, [V, iniov(2), V, V, V, V], fs_io::pwritev2),
@@ -206,14 +207,23 @@ pub static ENTRIES: &[Entry] = &[
     call!(237, mbind, [V, V, V, V, V, V], crate::syscalls::memory::mbind),
     call!(238, set_mempolicy, [V, V, V], crate::syscalls::memory::set_mempolicy),
     call!(239, get_mempolicy, [V, V, V, V, V], crate::syscalls::memory::get_mempolicy),
-    call!(310, process_vm_readv, [V, ina(2, 16), V, ina(4, 16), V, V], crate::syscalls::memory::process_vm_readv),
-    call!(311, process_vm_writev, [V, ina(2, 16), V, ina(4, 16), V, V], crate::syscalls::memory::process_vm_writev),
+    call!(
+        310,
+        process_vm_readv,
+        [V, ina(2, 16), V, ina(4, 16), V, V],
+        crate::syscalls::memory::process_vm_readv
+    ),
+    call!(
+        311,
+        process_vm_writev,
+        [V, ina(2, 16), V, ina(4, 16), V, V],
+        crate::syscalls::memory::process_vm_writev
+    ),
     call!(324, membarrier, [V, V], crate::syscalls::memory::membarrier, CallShape::LOCAL),
     call!(325, mlock2, [V, V, V], crate::syscalls::memory::mlock2),
     call!(329, pkey_mprotect, [V, V, V, V], crate::syscalls::memory::pkey_mprotect),
     call!(330, pkey_alloc, [V, V], crate::syscalls::memory::pkey_alloc),
     call!(331, pkey_free, [V], crate::syscalls::memory::pkey_free),
-
     // --- processes and threads (syscalls/process.rs)
     call!(39, getpid, [], process::getpid),
     call!(56, clone, [V, V, V, V, V], process::clone),

@@ -16,9 +16,9 @@ pub mod open;
 pub mod path;
 pub mod permission;
 pub mod remove;
-pub mod walk;
 #[cfg(test)]
 mod tests;
+pub mod walk;
 
 pub use context::FsInner;
 pub use dentry::Dentry;

@@ -222,7 +222,9 @@ fn permissions() {
     u.unlink(b"/tmp/ro").unwrap();
     // A set-group-id directory gives its group and its bit on.
     let d = w.dir(b"/sg", 0o777);
-    d.inode().set_attrs(&super::inode::SetAttrs { gid: Some(7), perm: Some(0o2777), ..Default::default() }).unwrap();
+    d.inode()
+        .set_attrs(&super::inode::SetAttrs { gid: Some(7), perm: Some(0o2777), ..Default::default() })
+        .unwrap();
     let made = u.make(b"/sg/d", &NewNode::Dir, 0o755).unwrap().inode().attrs().unwrap();
     assert_eq!((made.gid, made.perm), (7, 0o2755));
 }

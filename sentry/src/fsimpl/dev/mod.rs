@@ -23,13 +23,8 @@ pub fn set_terminal(ops: Arc<dyn FileOps>) {
 
 /// Opens a character device by number, wherever its node lies; `ENXIO` for numbers without a device.
 pub fn open_char(rdev: u64, _flags: u32) -> Result<Arc<dyn FileOps>> {
-    const DEVICES: [(u32, Device); 5] = [
-        (3, Device::Null),
-        (5, Device::Zero),
-        (7, Device::Full),
-        (8, Device::Random),
-        (9, Device::Random),
-    ];
+    const DEVICES: [(u32, Device); 5] =
+        [(3, Device::Null), (5, Device::Zero), (7, Device::Full), (8, Device::Random), (9, Device::Random)];
     if rdev == make_dev(5, 0) {
         return TERMINAL.get().cloned().ok_or(Errno::ENXIO);
     }

@@ -144,11 +144,8 @@ impl OvlInode {
         if let Some(old) = old.as_ref().filter(|o| o.kind == a.kind).cloned() {
             drop(known);
             let mut at = old.place.lock();
-            let before = if matches!(*at, Place::Lower(..)) {
-                Some(std::mem::replace(&mut *at, place))
-            } else {
-                None
-            };
+            let before =
+                if matches!(*at, Place::Lower(..)) { Some(std::mem::replace(&mut *at, place)) } else { None };
             drop(at);
             drop(before);
             return Ok(old);
@@ -293,8 +290,7 @@ impl Inode for OvlInode {
         self.rmdir_ovl(name)
     }
     fn rename(&self, name: &[u8], new_dir: &InodeRef, new_name: &[u8], flags: u32) -> Result<()> {
-        let new_dir =
-            OvlInode::cast(new_dir).filter(|d| Arc::ptr_eq(&d.fs, &self.fs)).ok_or(Errno::EXDEV)?;
+        let new_dir = OvlInode::cast(new_dir).filter(|d| Arc::ptr_eq(&d.fs, &self.fs)).ok_or(Errno::EXDEV)?;
         self.rename_ovl(name, new_dir, new_name, flags)
     }
     fn readlink(&self) -> Result<Vec<u8>> {

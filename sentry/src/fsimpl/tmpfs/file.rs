@@ -81,6 +81,12 @@ impl FileOps for TmpInode {
     fn sync(&self, _file: &File, _data_only: bool) -> Result<()> {
         Ok(())
     }
+    fn seals(&self) -> Result<u32> {
+        Ok(self.regular().map_err(|_| Errno::EINVAL)?.seals())
+    }
+    fn add_seals(&self, seals: u32) -> Result<()> {
+        self.regular().map_err(|_| Errno::EINVAL)?.add_seals(seals)
+    }
     fn host_fd(&self) -> Option<BorrowedFd<'_>> {
         self.content().and_then(|c| c.fd())
     }

@@ -146,12 +146,7 @@ impl TmpInode {
         TmpInode::make_sealed(shared, node, owner, libc::F_SEAL_SEAL as u32)
     }
 
-    fn make_sealed(
-        shared: &Arc<Shared>,
-        node: &NewNode,
-        owner: Owner,
-        seals: u32,
-    ) -> Result<Arc<TmpInode>> {
+    fn make_sealed(shared: &Arc<Shared>, node: &NewNode, owner: Owner, seals: u32) -> Result<Arc<TmpInode>> {
         shared.quota.take_inode()?;
         let (kind, rdev, body) = match node {
             NewNode::Regular => {
