@@ -18,6 +18,7 @@ mod kit;
 mod memory;
 mod pointers;
 mod processes;
+mod random;
 mod signals;
 mod signals_more;
 mod threads;
@@ -40,6 +41,10 @@ runsc_tests::with_cases!(dispatch);
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     match args.get(1).map(String::as_str) {
+        Some("random") if args.len() == 4 => match (args[2].parse(), args[3].parse()) {
+            (Ok(seed), Ok(steps)) => unsafe { random::walk(seed, steps) },
+            _ => std::process::exit(64),
+        },
         Some("helper") => processes::helper(&args[2..]),
         Some(family) if args.len() == 3 && dispatch(family, &args[2]) => {}
         _ => {

@@ -216,7 +216,7 @@ pub unsafe fn exec_errors() {
     symlink(c"loop".as_ptr(), c"loop".as_ptr());
     exec("loop", "./loop", &["x"], &[]);
     ret("bad pointer", execve(8 as *const c_char, std::ptr::null(), std::ptr::null()));
-    ret("bad argv", execve(c"/bin/true".as_ptr(), 8 as *const *const c_char, std::ptr::null()));
+    ret("bad argv", execve(c"/bin/true".as_ptr(), 16 as *const *const c_char, std::ptr::null()));
     let fd = open("writable", O_CREAT | O_WRONLY);
     std::fs::write("writable", &elf).ok();
     mode("writable");

@@ -9,7 +9,7 @@ use runsc_tests::{run, skip, Outcome, TempDir, Who};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-fn one(who: Who, family: &str, case: &str, inside: bool) -> Outcome {
+fn one(who: Who, args: &[&str], inside: bool) -> Outcome {
     let dir = TempDir::new();
     let guests = runnable(&sibling("guests"), who);
     let mut command = if inside {
@@ -19,20 +19,20 @@ fn one(who: Who, family: &str, case: &str, inside: bool) -> Outcome {
     } else {
         native_command(who, guests.as_os_str())
     };
-    run(command.args([family, case]).current_dir(dir.path()), LIMIT)
+    run(command.args(args).current_dir(dir.path()), LIMIT)
 }
 
 /// Paths of fresh directories differ; nothing else may.
-fn differential_as(who: Who, family: &str, case: &str) {
-    let native = one(who, family, case, false);
+fn differential_as(who: Who, args: &[&str]) {
+    let native = one(who, args, false);
     assert_eq!(native.code, Some(0), "the guest itself is wrong on Linux:\n{}", native.text());
-    let inside = one(who, family, case, true);
+    let inside = one(who, args, true);
     let difference = diff(&native.text(), &inside.text());
-    assert!(difference.is_empty(), "{family}/{case} differs:\n{difference}");
+    assert!(difference.is_empty(), "{} differs:\n{difference}", args.join(" "));
 }
 
 fn differential(family: &str, case: &str) {
-    differential_as(Who::Caller, family, case);
+    differential_as(Who::Caller, &[family, case]);
 }
 
 macro_rules! tests {
@@ -56,7 +56,7 @@ mod nobody {
             $(#[test]
             fn $name() {
                 if is_root() {
-                    differential_as(Who::Nobody, stringify!($family), stringify!($case));
+                    differential_as(Who::Nobody, &[stringify!($family), stringify!($case)]);
                 } else {
                     skip("acting as another user needs root");
                 }
@@ -88,4 +88,19 @@ fn guests_refuse_unknown_cases() {
     let outcome = run(std::process::Command::new(sibling("guests")).args(["no", "such"]), LIMIT);
     assert_eq!(outcome.code, Some(64));
     assert!(Path::new(&sibling("guests")).is_file());
+}
+
+/// Random walks over files and memory. `RUNSC_TEST_SEED` (any text; CI gives the tree's hash) chooses them, so that one
+/// tree is tested one way and each tree another.
+#[test]
+fn random_walks() {
+    let seed = std::env::var("RUNSC_TEST_SEED").unwrap_or_else(|_| "runsc".to_owned());
+    // FNV-1a: any text to a number.
+    let seed =
+        seed.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    for walk in 0..12u64 {
+        let number = seed.wrapping_add(walk.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_string();
+        println!("guests random {number} 300");
+        differential_as(Who::Caller, &["random", &number, "300"]);
+    }
 }

@@ -105,7 +105,7 @@ fn a_bad_option_is_125() {
     for options in
         [&["--no-such-option"][..], &["--cwd"], &["--overlay", "sideways"], &["--ro", "/no/such/dir"]]
     {
-        let outcome = run(&mut do_command_with(Who::Caller, options).arg("true"), LIMIT);
+        let outcome = run(do_command_with(Who::Caller, options).arg("true"), LIMIT);
         assert_eq!(outcome.code, Some(125), "{options:?}: {}", outcome.text());
         assert_message(&outcome);
     }
@@ -263,7 +263,7 @@ fn killing_at_any_moment_leaves_nothing() {
     for round in 0..24 {
         let run = Run::start();
         moment = moment.wrapping_add(2_654_435_769);
-        std::thread::sleep(Duration::from_micros(u64::from(moment) * 40_000 >> 32));
+        std::thread::sleep(Duration::from_micros((u64::from(moment) * 40_000) >> 32));
         let target = match round % 3 {
             0 => Some(run.child.id() as i32),
             1 => run.role("__sentry"),
