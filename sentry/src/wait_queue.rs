@@ -84,6 +84,12 @@ impl WaitQueue {
         }
     }
 
+    /// Whether somebody waits for all of `events`. Only a lasting waiter (an epoll item) asks for every event, since it
+    /// hears of changes long after it has looked.
+    pub fn waits_for_all(&self, events: PollEvents) -> bool {
+        self.0.lock().waiters.iter().any(|w| w.1.contains(events))
+    }
+
     /// Whether anybody waits.
     pub fn has_waiters(&self) -> bool {
         !self.0.lock().waiters.is_empty()

@@ -130,8 +130,9 @@ impl HostStream {
         match result {
             Err(Errno::EAGAIN) => Err(self.not_ready(wanted)),
             Ok(n) => {
-                // Who waits for an edge (epoll's `EPOLLET`) must hear of the next one without asking again.
-                if self.queue.has_waiters() {
+                // Who waits for an edge (epoll's `EPOLLET`) must hear of the next one without asking again; a task that
+                // is just being served asks by itself.
+                if self.queue.waits_for_all(PollEvents::all()) {
                     self.watch.arm(wanted);
                 }
                 Ok(n)
