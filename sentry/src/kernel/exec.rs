@@ -99,10 +99,16 @@ fn enter(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
     drop(old_mm);
     exit::finish_vfork(task);
 
-    let private = Arc::new(task.files().duplicate());
-    let before = std::mem::replace(&mut *task.files.write(), private.clone());
+    // A table that is its own stays the same one: record locks belong to it (fcntl(2): "preserved across an execve").
+    let before = {
+        let mut files = task.files.write();
+        (Arc::strong_count(&files) > 1).then(|| {
+            let private = Arc::new(files.duplicate());
+            std::mem::replace(&mut *files, private)
+        })
+    };
     drop(before);
-    drop(private.take_cloexec());
+    drop(task.files().take_cloexec());
     *task.name.lock() = comm;
     task.robust_list.store(0, Ordering::SeqCst);
     reset_signals(cx);

@@ -222,6 +222,8 @@ pub fn flock(cx: &mut Ctx<'_>, fd: Fd, op: i32) -> SysResult {
 
 pub fn ioctl(cx: &mut Ctx<'_>, fd: Fd, request: u32, arg: u64) -> SysResult {
     const FIGETBSZ: u32 = 2;
+    const FICLONE: u32 = 0x4004_9409;
+    const FICLONERANGE: u32 = 0x4020_940d;
     let file = cx.file(fd.0)?;
     match request as u64 {
         libc::FIOCLEX => cx.task.files().set_cloexec(fd.0, true)?,
@@ -244,6 +246,10 @@ pub fn ioctl(cx: &mut Ctx<'_>, fd: Fd, request: u32, arg: u64) -> SysResult {
         _ if request == FIGETBSZ && file.inode().is_some() => {
             let size = file.inode().ok_or(Errno::ENOTTY)?.attrs()?.blksize;
             UserPtr::<i32>::new(arg).write(&cx.mem, &(size as i32))?;
+        }
+        // No file here shares blocks; programs then copy (ioctl_ficlonerange(2)).
+        _ if matches!(request, FICLONE | FICLONERANGE) && is_regular(&file) => {
+            return Err(Errno::EOPNOTSUPP.into());
         }
         _ => return Ok(file.ops.ioctl(&file, &Ioctl { mem: &cx.mem, request, arg })? as u64),
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use linux_abi::fs::OpenHow;
 use linux_abi::Errno;
 
+use crate::fsimpl::host::stream::is_donated;
 use crate::kernel::{Ctx, Stop, SysResult};
 use crate::limits::resource;
 use crate::mm::UserPtr;
@@ -91,8 +92,8 @@ fn open_in(cx: &mut Ctx<'_>, dirfd: i32, path: u64, flags: u32, mode: u32, how: 
 /// Makes the description; a FIFO waits for its other side.
 pub fn open_located(cx: &mut Ctx<'_>, found: Located) -> Result<Arc<File>, Stop> {
     let path_only = found.flags & libc::O_PATH as u32 != 0;
-    if !path_only && found.place.inode().kind() == FileKind::Fifo {
-        let inode = found.place.inode().clone();
+    let inode = found.place.inode().clone();
+    if !path_only && inode.kind() == FileKind::Fifo && !is_donated(&inode) {
         let ops = crate::fsimpl::pipe::open_fifo(cx, &inode, found.flags)?;
         return Ok(describe(found.place, ops, found.flags));
     }

@@ -85,7 +85,7 @@ impl Attrs {
 }
 
 /// What chmod, chown, truncate and utimensat change; `None` leaves as it is.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SetAttrs {
     pub perm: Option<u32>,
     pub uid: Option<u32>,

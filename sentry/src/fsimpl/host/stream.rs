@@ -15,7 +15,7 @@ use super::poller::{self, HostPoller, Watch};
 use super::tty;
 use crate::mm::{Mappable, Sink, Source};
 use crate::vfs::file::{File, FileOps, Ioctl, Positioning};
-use crate::vfs::inode::{Attrs, CachePolicy, FileKind, Inode};
+use crate::vfs::inode::{Attrs, CachePolicy, FileKind, Inode, InodeRef, SetAttrs};
 use crate::wait_queue::{PollEvents, WaitQueue};
 
 /// How much goes into a terminal at a time: writing more than it has room for would put the worker to sleep.
@@ -326,6 +326,11 @@ impl FileOps for HostStream {
     }
 }
 
+/// Whether an inode is that of a donated stream: opening one that is a pipe of the host takes no part in our FIFOs.
+pub fn is_donated(inode: &InodeRef) -> bool {
+    inode.as_any().is::<StreamInode>()
+}
+
 /// What fstat(2) of a donated stream shows, and what opening `/proc/self/fd/1` opens again.
 struct StreamInode {
     stream: Arc<HostStream>,
@@ -344,6 +349,18 @@ impl Inode for StreamInode {
     }
     fn cache_policy(&self) -> CachePolicy {
         CachePolicy::Never
+    }
+    /// `O_TRUNC` on `/dev/stdout`, and ftruncate(2).
+    fn set_attrs(&self, set: &SetAttrs) -> Result<()> {
+        let only_size = SetAttrs { size: set.size, ..Default::default() };
+        match set.size {
+            Some(size)
+                if *set == only_size && self.stream.kind == Kind::Regular && self.stream.writable() =>
+            {
+                rustix::fs::ftruncate(&*self.stream.fd, size).map_err(errno)
+            }
+            _ => Err(Errno::EPERM),
+        }
     }
     /// The host's description cannot be opened a second time, so this shares it, for no more than it was donated for.
     fn open(self: Arc<Self>, flags: u32) -> Result<Arc<dyn FileOps>> {
