@@ -78,6 +78,8 @@ pub fn program(text: Range<u64>, fsgsbase: bool) -> Vec<Insn> {
     p.call(libc::SYS_sched_yield as u32, &[], RET_ALLOW);
     p.call(libc::SYS_restart_syscall as u32, &[], RET_ALLOW);
     p.call(libc::SYS_membarrier as u32, &[OneOf(0, 0, &[0, 1, 8, 16, 32, 64]), Mask(1, 0)], RET_ALLOW);
+    // PR_SET_PDEATHSIG, SIGKILL: a fork child asks to die with the sentry, which fork does not inherit.
+    p.call(libc::SYS_prctl as u32, &[OneOf(0, 0, &[1]), OneOf(1, 0, &[9])], RET_ALLOW);
     if !fsgsbase {
         p.call(libc::SYS_arch_prctl as u32, &[OneOf(0, 0, &[0x1001, 0x1002, 0x1003, 0x1004])], RET_ALLOW);
     }

@@ -45,8 +45,6 @@ const MAP_SHARED_FIXED: u64 = 0x11;
 const MAP_PRIVATE_FIXED: u64 = 0x12;
 const MAP_PRIVATE_FIXED_ANON: u64 = 0x32;
 const MADV_DONTFORK: u64 = 10;
-const PR_SET_PDEATHSIG: u64 = 1;
-const SIGKILL: u64 = 9;
 const SECCOMP_SET_MODE_FILTER: u64 = 1;
 /// NEW_LISTENER | WAIT_KILLABLE_RECV.
 const SECCOMP_FLAGS: u64 = 8 | 32;
@@ -134,8 +132,7 @@ extern "C" fn stub_zygote(start: &Start) -> ! {
     if !handler::install() {
         failed(slot, 1, 0);
     }
-    // SAFETY: kills this process when the sentry's thread that made it dies; fork children do not inherit it.
-    unsafe { sys::call(sys::PRCTL, PR_SET_PDEATHSIG, SIGKILL, 0) };
+    sys::die_with_parent();
     unmap_stack(start);
     let (vdso, len) = find_vdso(start.vdso);
     // SAFETY: nothing that we use lies in these ranges: text, slots and areas are inside the platform's own.

@@ -138,6 +138,8 @@ fn clone(area: &Area, slot: &Slot, uc: &mut Ucontext) -> i64 {
     // SAFETY: the stack was prepared for `stub_child`, or is 0 and the child has a copy of this one.
     let ret = unsafe { sys::clone(flags, stack, child_tid, tls) };
     if ret == 0 {
+        // Before the first ring: if the sentry is gone already, that says so.
+        sys::die_with_parent();
         ring(area.index, token);
         own_slots(index);
         if sp != 0 {

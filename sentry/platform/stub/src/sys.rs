@@ -197,6 +197,13 @@ pub fn exit_thread() -> ! {
     }
 }
 
+/// Kills this process when the sentry's thread that made the zygote ends. Not inherited by fork (prctl(2),
+/// PR_SET_PDEATHSIG), so each process asks for itself.
+pub fn die_with_parent() {
+    // SAFETY: SIGKILL at the parent's death.
+    unsafe { call(PRCTL, 1, 9, 0) };
+}
+
 pub fn close(fd: u64) {
     // SAFETY: the stub holds no descriptor that anything else rests on.
     unsafe { call(CLOSE, fd, 0, 0) };
