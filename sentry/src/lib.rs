@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod cred;
 pub mod fsimpl;
+pub mod host_facts;
 pub mod kernel;
 pub mod limits;
 pub mod loader;

@@ -9,6 +9,8 @@ pub mod host;
 pub mod overlay;
 pub mod pidfd;
 pub mod pipe;
+pub mod proc;
 pub mod signalfd;
+pub mod sys;
 pub mod timerfd;
 pub mod tmpfs;

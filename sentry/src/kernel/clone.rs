@@ -238,6 +238,7 @@ fn new_group(cx: &Ctx<'_>, args: &CloneArgs, pid: i32) -> Arc<ThreadGroup> {
         GroupState { parent: parent.clone(), pgid, sid, exit_signal: args.exit_signal, ..Default::default() };
     let limits = old.limits.read().clone();
     let group = ThreadGroup::new(Arc::downgrade(cx.kernel), NewGroup { pid, sighand, limits, state });
+    *group.exe.lock() = cx.task.group.exe.lock().clone();
     cx.kernel.pids.lock().groups.insert(pid, group.clone());
     if let Some(p) = parent.upgrade() {
         p.state.lock().children.push(group.clone());

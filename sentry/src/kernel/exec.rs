@@ -86,7 +86,7 @@ fn only_thread(cx: &mut Ctx<'_>) -> std::result::Result<(), Stop> {
 /// The point of no return.
 fn enter(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
     let task = cx.task;
-    let Loaded { actions, table, regs, comm, .. } = loaded;
+    let Loaded { actions, table, regs, comm, exe, .. } = loaded;
     fresh.set_cookie(task.clone());
     let old = std::mem::replace(&mut *task.thread.write(), fresh.clone());
     let clear_tid = task.clear_child_tid.swap(0, Ordering::SeqCst);
@@ -110,6 +110,8 @@ fn enter(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
     drop(before);
     drop(task.files().take_cloexec());
     *task.name.lock() = comm;
+    let before = task.group.exe.lock().replace(exe);
+    drop(before);
     task.robust_list.store(0, Ordering::SeqCst);
     reset_signals(cx);
     leader_number(cx);

@@ -89,6 +89,8 @@ pub struct ThreadGroup {
     pub dead_stime: AtomicU64,
     /// `oom_score_adj` as set.
     pub oom_score_adj: AtomicI32,
+    /// The program's file (`/proc/PID/exe`).
+    pub exe: Mutex<Option<Arc<crate::vfs::File>>>,
     /// The three interval timers (setitimer(2)).
     pub itimers: Mutex<Itimers>,
 }
@@ -125,6 +127,7 @@ impl ThreadGroup {
             dead_utime: AtomicU64::new(0),
             dead_stime: AtomicU64::new(0),
             oom_score_adj: AtomicI32::new(0),
+            exe: Mutex::default(),
             itimers: Mutex::default(),
         })
     }

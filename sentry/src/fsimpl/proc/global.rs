@@ -1,0 +1,281 @@
+//! What `/proc` shows of the whole sandbox: one line for each file, by path. Directories are those that the paths name.
+
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+
+use linux_abi::{Errno, Result};
+
+use super::{net, random_uuid, Shared};
+use crate::host_facts;
+use crate::kernel::{Kernel, PID_MAX};
+use crate::time;
+
+pub(super) enum Source {
+    Text(fn(&Kernel, &Shared) -> Vec<u8>),
+    Fixed(&'static str),
+    Link(&'static str),
+}
+
+pub(super) struct Global {
+    pub path: &'static str,
+    pub perm: u32,
+    pub source: Source,
+    pub write: Option<fn(&Kernel, &[u8]) -> Result<()>>,
+}
+
+const fn text(path: &'static str, make: fn(&Kernel, &Shared) -> Vec<u8>) -> Global {
+    Global { path, perm: 0o444, source: Source::Text(make), write: None }
+}
+const fn fixed(path: &'static str, text: &'static str) -> Global {
+    Global { path, perm: 0o444, source: Source::Fixed(text), write: None }
+}
+/// A setting that has one value here.
+const fn setting(path: &'static str, text: &'static str) -> Global {
+    Global { path, perm: 0o644, source: Source::Fixed(text), write: None }
+}
+const fn link(path: &'static str, to: &'static str) -> Global {
+    Global { path, perm: 0o777, source: Source::Link(to), write: None }
+}
+
+pub(super) static ENTRIES: &[Global] = &[
+    text("cmdline", |_, _| b"\n".to_vec()),
+    text("cpuinfo", cpuinfo),
+    fixed("devices", "Character devices:\n  1 mem\n  5 /dev/tty\n136 pts\n\nBlock devices:\n"),
+    fixed("filesystems", "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\tsockfs\nnodev\tpipefs\nnodev\tdevpts\nnodev\toverlay\n"),
+    text("loadavg", loadavg),
+    text("meminfo", |_, _| meminfo()),
+    fixed("modules", ""),
+    link("mounts", "self/mounts"),
+    link("net", "self/net"),
+    fixed("partitions", "major minor  #blocks  name\n\n"),
+    fixed("diskstats", ""),
+    text("stat", stat),
+    fixed("swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"),
+    text("uptime", uptime),
+    text("version", version),
+    text("vmstat", |_, _| vmstat()),
+    text("net/dev", net::dev),
+    fixed("net/tcp", net::TCP),
+    fixed("net/tcp6", net::TCP6),
+    fixed("net/udp", net::UDP),
+    fixed("net/udp6", net::UDP6),
+    fixed("net/unix", net::UNIX),
+    fixed("net/route", net::ROUTE),
+    fixed("net/arp", net::ARP),
+    fixed("net/if_inet6", net::IF_INET6),
+    setting("sys/fs/aio-max-nr", "65536\n"),
+    fixed("sys/fs/aio-nr", "0\n"),
+    setting("sys/fs/file-max", "9223372036854775807\n"),
+    text("sys/fs/file-nr", |_, _| b"0\t0\t9223372036854775807\n".to_vec()),
+    setting("sys/fs/inotify/max_queued_events", "16384\n"),
+    setting("sys/fs/inotify/max_user_instances", "128\n"),
+    setting("sys/fs/inotify/max_user_watches", "65536\n"),
+    setting("sys/fs/epoll/max_user_watches", "1048576\n"),
+    setting("sys/fs/mqueue/msg_max", "10\n"),
+    setting("sys/fs/nr_open", "1048576\n"),
+    setting("sys/fs/overflowgid", "65534\n"),
+    setting("sys/fs/overflowuid", "65534\n"),
+    setting("sys/fs/pipe-max-size", "1048576\n"),
+    setting("sys/fs/pipe-user-pages-hard", "0\n"),
+    setting("sys/fs/pipe-user-pages-soft", "16384\n"),
+    setting("sys/fs/protected_fifos", "0\n"),
+    setting("sys/fs/protected_hardlinks", "1\n"),
+    setting("sys/fs/protected_regular", "0\n"),
+    setting("sys/fs/protected_symlinks", "1\n"),
+    setting("sys/fs/suid_dumpable", "0\n"),
+    fixed("sys/kernel/cap_last_cap", "40\n"),
+    setting("sys/kernel/core_pattern", "core\n"),
+    setting("sys/kernel/core_uses_pid", "0\n"),
+    setting("sys/kernel/domainname", "(none)\n"),
+    setting("sys/kernel/dmesg_restrict", "1\n"),
+    Global { path: "sys/kernel/hostname", perm: 0o644, source: Source::Text(hostname), write: Some(set_hostname) },
+    setting("sys/kernel/kptr_restrict", "1\n"),
+    setting("sys/kernel/msgmax", "8192\n"),
+    setting("sys/kernel/msgmnb", "16384\n"),
+    setting("sys/kernel/msgmni", "32000\n"),
+    fixed("sys/kernel/ngroups_max", "65536\n"),
+    text("sys/kernel/ns_last_pid", |k, _| format!("{}\n", k.pids.lock().last).into_bytes()),
+    text("sys/kernel/osrelease", |_, _| format!("{}\n", host_facts::get().release).into_bytes()),
+    fixed("sys/kernel/ostype", "Linux\n"),
+    setting("sys/kernel/overflowgid", "65534\n"),
+    setting("sys/kernel/overflowuid", "65534\n"),
+    setting("sys/kernel/perf_event_paranoid", "4\n"),
+    text("sys/kernel/pid_max", |_, _| format!("{PID_MAX}\n").into_bytes()),
+    fixed("sys/kernel/pty/max", "4096\n"),
+    fixed("sys/kernel/pty/nr", "0\n"),
+    text("sys/kernel/random/boot_id", |_, s| format!("{}\n", s.boot_id).into_bytes()),
+    fixed("sys/kernel/random/entropy_avail", "256\n"),
+    fixed("sys/kernel/random/poolsize", "256\n"),
+    text("sys/kernel/random/uuid", |_, _| format!("{}\n", random_uuid()).into_bytes()),
+    setting("sys/kernel/randomize_va_space", "2\n"),
+    fixed("sys/kernel/sched_rr_timeslice_ms", "100\n"),
+    fixed("sys/kernel/seccomp/actions_avail", "kill_process kill_thread trap errno user_notif trace log allow\n"),
+    setting("sys/kernel/sem", "32000\t1024000000\t500\t32000\n"),
+    setting("sys/kernel/shmall", "18446744073692774399\n"),
+    setting("sys/kernel/shmmax", "18446744073692774399\n"),
+    setting("sys/kernel/shmmni", "4096\n"),
+    fixed("sys/kernel/tainted", "0\n"),
+    setting("sys/kernel/threads-max", "32768\n"),
+    setting("sys/kernel/unprivileged_bpf_disabled", "2\n"),
+    text("sys/kernel/version", |_, _| format!("{}\n", host_facts::get().version).into_bytes()),
+    setting("sys/kernel/yama/ptrace_scope", "0\n"),
+    setting("sys/net/core/rmem_default", "212992\n"),
+    setting("sys/net/core/rmem_max", "212992\n"),
+    setting("sys/net/core/somaxconn", "4096\n"),
+    setting("sys/net/core/wmem_default", "212992\n"),
+    setting("sys/net/core/wmem_max", "212992\n"),
+    setting("sys/net/ipv4/ip_forward", "0\n"),
+    setting("sys/net/ipv4/ip_local_port_range", "32768\t60999\n"),
+    setting("sys/net/ipv4/ip_unprivileged_port_start", "1024\n"),
+    setting("sys/net/ipv4/tcp_fin_timeout", "60\n"),
+    setting("sys/net/ipv4/tcp_keepalive_time", "7200\n"),
+    setting("sys/net/ipv4/tcp_rmem", "4096\t131072\t6291456\n"),
+    setting("sys/net/ipv4/tcp_wmem", "4096\t16384\t4194304\n"),
+    setting("sys/net/ipv6/conf/all/disable_ipv6", "0\n"),
+    setting("sys/net/unix/max_dgram_qlen", "512\n"),
+    setting("sys/vm/max_map_count", "65530\n"),
+    setting("sys/vm/memfd_noexec", "0\n"),
+    setting("sys/vm/mmap_min_addr", "65536\n"),
+    setting("sys/vm/mmap_rnd_bits", "28\n"),
+    setting("sys/vm/nr_hugepages", "0\n"),
+    setting("sys/vm/overcommit_memory", "0\n"),
+    setting("sys/vm/overcommit_ratio", "50\n"),
+    setting("sys/vm/swappiness", "60\n"),
+];
+
+pub(super) enum Child {
+    Dir(&'static str),
+    Leaf(usize),
+}
+
+/// What follows a directory in a path that lies below it.
+fn below(path: &'static str, dir: &str) -> Option<&'static str> {
+    if dir.is_empty() {
+        return Some(path);
+    }
+    path.strip_prefix(dir)?.strip_prefix('/')
+}
+
+/// What a name in a directory is.
+pub(super) fn child(dir: &str, name: &str) -> Option<Child> {
+    let named = |i: &usize| {
+        ENTRIES.get(*i).and_then(|e| below(e.path, dir)).and_then(|r| r.split('/').next()) == Some(name)
+    };
+    // A link wins over the directory that it leads to elsewhere ("net").
+    let i = (0..ENTRIES.len()).find(named)?;
+    let path = ENTRIES.get(i)?.path;
+    let rest = below(path, dir)?;
+    if rest == name {
+        return Some(Child::Leaf(i));
+    }
+    path.get(..path.len() - rest.len() + name.len()).map(Child::Dir)
+}
+
+/// The names in a directory.
+pub(super) fn names(dir: &str) -> Vec<&'static str> {
+    let mut out: Vec<&'static str> = Vec::new();
+    for e in ENTRIES {
+        if let Some(name) = below(e.path, dir).and_then(|r| r.split('/').next()) {
+            if !out.contains(&name) {
+                out.push(name);
+            }
+        }
+    }
+    out
+}
+
+/// The first entry below a directory, which tells directories apart.
+pub(super) fn first_below(dir: &str) -> usize {
+    ENTRIES.iter().position(|e| below(e.path, dir).is_some()).unwrap_or(0)
+}
+
+/// The host's, cut to the processors that guests see.
+fn cpuinfo(k: &Kernel, _s: &Shared) -> Vec<u8> {
+    let text = host_facts::get().read("cpuinfo");
+    let blocks = text.split_inclusive("\n\n").take(k.cpus);
+    blocks.collect::<String>().into_bytes()
+}
+
+fn meminfo() -> Vec<u8> {
+    let text = host_facts::get().read("meminfo");
+    if !text.is_empty() {
+        return text.into_bytes();
+    }
+    let info = rustix::system::sysinfo();
+    let kb = |v: u64| v.saturating_mul(info.mem_unit as u64) / 1024;
+    let (total, free) = (kb(info.totalram), kb(info.freeram));
+    format!("MemTotal:       {total:>8} kB\nMemFree:        {free:>8} kB\nMemAvailable:   {free:>8} kB\n").into_bytes()
+}
+
+fn loadavg(k: &Kernel, _s: &Shared) -> Vec<u8> {
+    let text = host_facts::get().read("loadavg");
+    let mut three: Vec<&str> = text.split(' ').take(3).collect();
+    three.resize(3, "0.00");
+    let pids = k.pids.lock();
+    format!("{} 1/{} {}\n", three.join(" "), pids.tasks.len(), pids.last).into_bytes()
+}
+
+/// The host's times of the processors that guests see; the counts of processes are ours.
+fn stat(k: &Kernel, _s: &Shared) -> Vec<u8> {
+    let text = host_facts::get().read("stat");
+    let seen = |l: &&str| {
+        l.strip_prefix("cpu")
+            .and_then(|r| r.split(' ').next())
+            .is_some_and(|n| n.is_empty() || n.parse().is_ok_and(|n: usize| n < k.cpus))
+    };
+    let mut out = String::new();
+    for line in text.lines().filter(seen) {
+        out.push_str(line);
+        out.push('\n');
+    }
+    if out.is_empty() {
+        out.push_str("cpu  0 0 0 0 0 0 0 0 0 0\n");
+        for n in 0..k.cpus {
+            let _ = writeln!(out, "cpu{n} 0 0 0 0 0 0 0 0 0 0");
+        }
+    }
+    let started = (time::realtime() - time::boottime().min(time::realtime())) / time::NSEC;
+    let forks = k.forks.load(Ordering::Relaxed);
+    let _ = write!(
+        out,
+        "intr 0\nctxt 0\nbtime {started}\nprocesses {forks}\nprocs_running 1\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n"
+    );
+    out.into_bytes()
+}
+
+fn uptime(k: &Kernel, _s: &Shared) -> Vec<u8> {
+    let up = time::boottime() / (time::NSEC / 100);
+    let stat = host_facts::get().read("stat");
+    let idle: u64 = stat
+        .lines()
+        .filter(|l| l.starts_with("cpu") && !l.starts_with("cpu "))
+        .take(k.cpus)
+        .filter_map(|l| l.split(' ').nth(4)?.parse::<u64>().ok())
+        .sum();
+    format!("{}.{:02} {}.{:02}\n", up / 100, up % 100, idle / 100, idle % 100).into_bytes()
+}
+
+fn version(_k: &Kernel, _s: &Shared) -> Vec<u8> {
+    let f = host_facts::get();
+    format!("Linux version {} (runsc@sandbox) (rustc) {}\n", f.release, f.version).into_bytes()
+}
+
+fn vmstat() -> Vec<u8> {
+    let free = host_facts::get().meminfo("MemFree").unwrap_or(0) / 4;
+    format!("nr_free_pages {free}\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\npgfault 0\npgmajfault 0\n").into_bytes()
+}
+
+fn hostname(k: &Kernel, _s: &Shared) -> Vec<u8> {
+    let mut name = k.hostname.lock().clone();
+    name.push(b'\n');
+    name
+}
+
+fn set_hostname(k: &Kernel, text: &[u8]) -> Result<()> {
+    let name = text.split(|b| *b == b'\n' || *b == 0).next().unwrap_or_default();
+    if name.len() > 64 {
+        return Err(Errno::EINVAL);
+    }
+    *k.hostname.lock() = name.to_vec();
+    Ok(())
+}

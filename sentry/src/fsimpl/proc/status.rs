@@ -1,0 +1,224 @@
+//! `/proc/PID/{stat,status,statm}` and what `exe` leads to.
+
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use linux_abi::{Errno, Result};
+
+use super::Subject;
+use crate::fsimpl::sys::{cpu_list, cpu_mask};
+use crate::kernel::current::current_tid;
+use crate::kernel::{Task, ThreadGroup};
+use crate::signal::{NSIG, SIG_DFL, SIG_IGN};
+use crate::vfs::VfsPath;
+
+/// Nanoseconds of one clock tick (`sysconf(_SC_CLK_TCK)` is 100).
+const TICK: u64 = 10_000_000;
+
+/// The program's file.
+pub(super) fn exe(s: &Subject) -> Result<VfsPath> {
+    s.task().map_err(|_| Errno::ENOENT)?;
+    s.group()?.exe.lock().as_ref().and_then(|f| f.path.clone()).ok_or(Errno::ENOENT)
+}
+
+/// The letter and the word of a state.
+fn state(s: &Subject, group: &ThreadGroup) -> (char, &'static str) {
+    let st = group.state.lock();
+    if st.zombie.is_some() {
+        ('Z', "zombie")
+    } else if st.stopped.is_some() {
+        ('T', "stopped")
+    } else {
+        drop(st);
+        match s.task() {
+            Ok(t) if current_tid() == Some(t.tid) => ('R', "running"),
+            _ => ('S', "sleeping"),
+        }
+    }
+}
+
+/// User and system time in ticks, of the thread or of all threads.
+fn times(s: &Subject, group: &ThreadGroup) -> (u64, u64) {
+    let tasks: Vec<Arc<Task>> = if s.thread { s.task().into_iter().collect() } else { group.threads() };
+    let dead = if s.thread {
+        (0, 0)
+    } else {
+        (group.dead_utime.load(Ordering::Relaxed), group.dead_stime.load(Ordering::Relaxed))
+    };
+    let sum = tasks.iter().map(|t| t.thread().cpu_time()).fold(dead, |a, b| (a.0 + b.0, a.1 + b.1));
+    (sum.0 / TICK, sum.1 / TICK)
+}
+
+/// Signals that are ignored and that have handlers.
+fn actions(group: &ThreadGroup) -> (u64, u64) {
+    let hand = group.sighand.read().clone();
+    let hand = hand.lock();
+    let mut sets = (0, 0);
+    for (i, a) in hand.actions.iter().enumerate().take(NSIG) {
+        match a.handler {
+            SIG_DFL => {}
+            SIG_IGN => sets.0 |= 1u64 << i,
+            _ => sets.1 |= 1u64 << i,
+        }
+    }
+    sets
+}
+
+fn name(s: &Subject) -> String {
+    s.task().map_or_else(|_| String::new(), |t| String::from_utf8_lossy(&t.name.lock()).into_owned())
+}
+
+pub(super) fn stat(s: &Subject) -> Result<Vec<u8>> {
+    let group = s.group()?;
+    let task = s.task().ok();
+    let (letter, _) = state(s, &group);
+    let (utime, stime) = times(s, &group);
+    let (ppid, pgid, sid, threads, children, exit_signal, exit_code) = {
+        let ppid = group.ppid();
+        let st = group.state.lock();
+        let code = st.zombie.map_or(0, |z| z.to_wait());
+        (ppid, st.pgid, st.sid, st.threads.len(), st.child_times, st.exit_signal, code)
+    };
+    let (ignored, caught) = actions(&group);
+    let (pending, blocked) = match &task {
+        Some(t) => {
+            let sig = t.sig.lock();
+            (sig.pending.set().0, sig.mask.0)
+        }
+        None => (0, 0),
+    };
+    let (size, rss, layout) = match &task {
+        Some(t) => {
+            let mm = t.mm();
+            (mm.totals().all, mm.statm().resident, mm.with_table(|t| t.layout.clone()))
+        }
+        None => Default::default(),
+    };
+    let rss_limit = group.limit(crate::limits::resource::RSS);
+    let brk = layout.brk_start;
+    let mut out = format!("{} ({}) {letter} {ppid} {pgid} {sid} 0 -1 4194304 0 0 0 0 ", s.tid, name(s));
+    let _ = write!(out, "{utime} {stime} {} {} ", children.0 / TICK, children.1 / TICK);
+    let _ = write!(out, "20 0 {threads} 0 {} {size} {rss} {rss_limit} ", group.started / TICK);
+    let _ = write!(out, "{} {} {} 0 0 ", layout.code.0, layout.code.1, layout.stack_top);
+    let _ = write!(out, "{} {} {} {} ", low(pending), low(blocked), low(ignored), low(caught));
+    let _ = write!(out, "0 0 0 {exit_signal} 0 0 0 0 0 0 ");
+    let _ = write!(out, "{} {} {brk} ", layout.data.0, layout.data.1);
+    let _ = write!(out, "{} {} ", layout.args.0, layout.args.1);
+    let _ = writeln!(out, "{} {} {exit_code}", layout.env.0, layout.env.1);
+    Ok(out.into_bytes())
+}
+
+/// proc(5): these masks show the first 31 signals only.
+fn low(set: u64) -> u64 {
+    set & 0x7fff_ffff
+}
+
+pub(super) fn statm(s: &Subject) -> Result<Vec<u8>> {
+    s.group()?;
+    let m = s.task().map_or_else(|_| Default::default(), |t| t.mm().statm());
+    let line = format!(
+        "{} {} {} {} {} {} {}\n",
+        m.size, m.resident, m.shared, m.text, m.lib, m.data, m.dirty
+    );
+    Ok(line.into_bytes())
+}
+
+pub(super) fn smaps_rollup(s: &Subject) -> Result<Vec<u8>> {
+    let mm = s.task()?.mm();
+    let kb = mm.statm().resident * 4;
+    let mut out = String::from("00010000-7ffffffff000 ---p 00000000 00:00 0                              [rollup]\n");
+    for key in ["Rss", "Pss", "Private_Dirty"] {
+        let _ = writeln!(out, "{:<16}{kb:>8} kB", format!("{key}:"));
+    }
+    Ok(out.into_bytes())
+}
+
+pub(super) fn status(s: &Subject) -> Result<Vec<u8>> {
+    let group = s.group()?;
+    let kernel = group.kernel.upgrade().ok_or(Errno::ESRCH)?;
+    let task = s.task().ok();
+    let (letter, word) = state(s, &group);
+    let mut o = String::with_capacity(1500);
+    let _ = writeln!(o, "Name:\t{}", name(s).replace('\\', "\\\\").replace('\n', "\\n"));
+    if let Some(t) = &task {
+        let _ = writeln!(o, "Umask:\t{:04o}", t.fs().get().umask);
+    }
+    let ppid = group.ppid();
+    let _ = writeln!(o, "State:\t{letter} ({word})\nTgid:\t{}\nNgid:\t0\nPid:\t{}", group.pid, s.tid);
+    let _ = writeln!(o, "PPid:\t{ppid}\nTracerPid:\t0");
+    let cred = task.as_ref().map(|t| t.cred());
+    if let Some(c) = &cred {
+        let _ = writeln!(o, "Uid:\t{}\t{}\t{}\t{}", c.uid, c.euid, c.suid, c.fsuid);
+        let _ = writeln!(o, "Gid:\t{}\t{}\t{}\t{}", c.gid, c.egid, c.sgid, c.fsgid);
+    } else {
+        let _ = writeln!(o, "Uid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0");
+    }
+    if let (Some(t), Some(c)) = (&task, &cred) {
+        let highest = t.files().numbers().last().map_or(0, |n| *n as usize + 1);
+        let _ = writeln!(o, "FDSize:\t{}", highest.next_power_of_two().max(64));
+        let groups: String = c.groups.iter().map(|g| format!("{g} ")).collect();
+        let _ = writeln!(o, "Groups:\t{}", if groups.is_empty() { " " } else { &groups });
+    }
+    let (pgid, sid, threads) = {
+        let st = group.state.lock();
+        (st.pgid, st.sid, st.threads.len().max(1))
+    };
+    let _ = writeln!(o, "NStgid:\t{}\nNSpid:\t{}\nNSpgid:\t{pgid}\nNSsid:\t{sid}\nKthread:\t0", group.pid, s.tid);
+    if let Some(t) = &task {
+        memory(&mut o, t);
+    }
+    let _ = writeln!(o, "Threads:\t{threads}");
+    let (ignored, caught) = actions(&group);
+    let shared = group.pending.lock().set().0;
+    let (pending, blocked) = task.as_ref().map_or((0, 0), |t| {
+        let sig = t.sig.lock();
+        (sig.pending.set().0, sig.mask.0)
+    });
+    let queued = (pending.count_ones() + shared.count_ones()) as u64;
+    let queue_limit = group.limit(crate::limits::resource::SIGPENDING);
+    let _ = writeln!(o, "SigQ:\t{queued}/{}", if queue_limit == u64::MAX { 96_365 } else { queue_limit });
+    let _ = writeln!(o, "SigPnd:\t{pending:016x}\nShdPnd:\t{shared:016x}\nSigBlk:\t{blocked:016x}");
+    let _ = writeln!(o, "SigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}");
+    if let Some(c) = &cred {
+        let _ = writeln!(o, "CapInh:\t{:016x}\nCapPrm:\t{:016x}", c.inheritable, c.permitted);
+        let _ = writeln!(o, "CapEff:\t{:016x}\nCapBnd:\t{:016x}", c.effective, c.bounding);
+        let _ = writeln!(o, "CapAmb:\t{:016x}\nNoNewPrivs:\t{}", c.ambient, c.no_new_privs as u8);
+    }
+    let _ = writeln!(o, "Seccomp:\t0\nSeccomp_filters:\t0");
+    let mask = cpu_mask(|_| true, kernel.cpus);
+    let mask = mask.trim_start_matches('0');
+    let _ = writeln!(o, "Cpus_allowed:\t{}", if mask.is_empty() { "0" } else { mask });
+    let _ = writeln!(o, "Cpus_allowed_list:\t{}", cpu_list(kernel.cpus));
+    let _ = writeln!(o, "Mems_allowed:\t1\nMems_allowed_list:\t0");
+    let _ = writeln!(o, "voluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0");
+    Ok(o.into_bytes())
+}
+
+fn memory(o: &mut String, task: &Task) {
+    let mm = task.mm();
+    let t = mm.totals();
+    let m = mm.statm();
+    let rows = [
+        ("VmPeak", t.all / 1024),
+        ("VmSize", t.all / 1024),
+        ("VmLck", t.locked / 1024),
+        ("VmPin", 0),
+        ("VmHWM", m.resident * 4),
+        ("VmRSS", m.resident * 4),
+        ("RssAnon", m.resident.saturating_sub(m.shared) * 4),
+        ("RssFile", m.shared * 4),
+        ("RssShmem", 0),
+        ("VmData", t.data / 1024),
+        ("VmStk", t.stack / 1024),
+        ("VmExe", t.exec / 1024),
+        ("VmLib", 0),
+        ("VmPTE", 0),
+        ("VmSwap", 0),
+        ("HugetlbPages", 0),
+    ];
+    for (key, kb) in rows {
+        let _ = writeln!(o, "{key}:\t{kb:>8} kB");
+    }
+    let _ = writeln!(o, "CoreDumping:\t0\nTHP_enabled:\t1\nuntag_mask:\t0xffffffffffffffff");
+}
