@@ -41,6 +41,7 @@ impl HostDir {
     /// Asks for what follows `cookie`; whether that is the end.
     fn fetch(&self, cookie: u64, out: &mut VecDeque<DirEntry>) -> Result<bool> {
         let at = monotonic();
+        self.inode.will_be_listed();
         let reply = self.inode.shared.client.readdir(self.inode.node, cookie, Entries::WithNodes)?;
         for entry in reply.entries {
             let kind = match &entry.made {

@@ -73,6 +73,8 @@ struct Cache {
     absent: HashMap<Box<[u8]>, u64>,
     /// Answers that came ahead of their question.
     ready: HashMap<Box<[u8]>, Ready>,
+    /// Whether the tree's list of such directories has this one.
+    listed: bool,
 }
 
 impl Cache {
@@ -251,6 +253,24 @@ impl HostInode {
         if !nodes.is_empty() {
             self.shared.forget(nodes);
         }
+    }
+
+    /// Answers of a listing are about to come.
+    pub fn will_be_listed(&self) {
+        let known = std::mem::replace(&mut self.cache.lock().listed, true);
+        if !known {
+            self.shared.keeps_answers(self.me.clone());
+        }
+    }
+
+    /// Drops the answers that nobody has asked for.
+    pub fn drop_answers(&self) {
+        let ready = {
+            let mut cache = self.cache.lock();
+            cache.listed = false;
+            std::mem::take(&mut cache.ready)
+        };
+        self.give_back(ready.into_values());
     }
 
     /// Keeps an answer for the question that is likely to follow.

@@ -75,12 +75,16 @@ struct Shared {
     inodes: Mutex<HashMap<NodeId, Weak<HostInode>>>,
     /// Inodes that keep a read-only descriptor, the oldest first.
     descriptors: Mutex<VecDeque<Weak<HostInode>>>,
+    /// Directories that keep answers of a listing, the oldest first.
+    listed: Mutex<VecDeque<Weak<HostInode>>>,
     /// Watches up to this number say nothing any more.
     lost: AtomicU64,
     /// Nodes to give back with the next message of that kind.
     forgotten: Mutex<Vec<NodeId>>,
 }
 
+/// How many directories keep the answers that came with their listing: as many as a tree walk has open at a time.
+const MAX_LISTED: usize = 16;
 /// How many nodes are given back at a time.
 const FORGET_BATCH: usize = 128;
 
@@ -94,6 +98,7 @@ impl HostFs {
             writable: tree.writable,
             inodes: Mutex::default(),
             descriptors: Mutex::default(),
+            listed: Mutex::default(),
             lost: AtomicU64::new(0),
             forgotten: Mutex::default(),
         });
@@ -153,6 +158,22 @@ impl Shared {
             std::mem::take(&mut *waiting)
         };
         self.client.forget(&batch);
+    }
+
+    /// Notes that a directory keeps answers of a listing, and has the oldest drop theirs where there are too many.
+    fn keeps_answers(&self, dir: Weak<HostInode>) {
+        let oldest = {
+            let mut list = self.listed.lock();
+            list.push_back(dir);
+            if list.len() > MAX_LISTED {
+                list.pop_front()
+            } else {
+                None
+            }
+        };
+        if let Some(dir) = oldest.and_then(|d| d.upgrade()) {
+            dir.drop_answers();
+        }
     }
 
     /// Notes that an inode keeps a descriptor, and has the oldest give theirs up where there are too many.
