@@ -58,7 +58,7 @@ impl Ranges {
         Ok(Ranges::Many(list))
     }
 
-    pub fn len(&self) -> usize {
+    pub fn total(&self) -> usize {
         match self {
             Ranges::One(_, len) => *len,
             Ranges::Many(l) => l.iter().map(|s| s.1).sum(),
@@ -206,7 +206,7 @@ pub fn write_file(
         return Err(Errno::EBADF.into());
     }
     attr::on_write(file, &cx.task.cred())?;
-    let len = within_size_limit(cx, file, at, append, ranges.len())?;
+    let len = within_size_limit(cx, file, at, append, ranges.total())?;
     let nowait = nowait || file.nonblocking();
     loop {
         let done = cx.block.progress as usize;
