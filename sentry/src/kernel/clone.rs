@@ -182,6 +182,10 @@ fn born(cx: &mut Ctx<'_>, args: &CloneArgs, thread: Arc<Thread>) -> Result<Born,
             name: parent.name.lock().clone(),
         },
     );
+    child.extras.inherit(&parent.extras);
+    if !is_thread {
+        group.extras.inherit(&parent.group.extras);
+    }
     if has(f, libc::CLONE_CHILD_CLEARTID) {
         child.clear_child_tid.store(args.child_tid, Ordering::SeqCst);
     }

@@ -114,6 +114,7 @@ fn enter(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
     drop(before);
     task.robust_list.store(0, Ordering::SeqCst);
     reset_signals(cx);
+    task.group.extras.on_exec();
     leader_number(cx);
     task.group.state.lock().has_execed = true;
 

@@ -52,7 +52,7 @@ pub fn finish_vfork(task: &Arc<Task>) {
 }
 
 fn end_group(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, status: ExitStatus) {
-    group.itimers.lock().real_armed = None;
+    group.extras.stop_timers();
     let children = {
         let mut s = group.state.lock();
         s.zombie = Some(status);

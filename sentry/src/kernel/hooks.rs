@@ -33,7 +33,10 @@ pub fn pidfd_target(cx: &Ctx<'_>, fd: i32) -> Result<i32, Errno> {
 }
 
 /// A thread's robust futexes are marked when it ends (set_robust_list(2)).
-pub fn robust_list_on_exit(_task: &Arc<Task>) {}
+pub fn robust_list_on_exit(task: &Arc<Task>) {
+    // Whoever leaves by itself has had its waiters woken by then; one that is killed only marks the words.
+    drop(super::robust::release(task));
+}
 
 /// Drops a task's share of its descriptor table.
 pub fn release_files(_task: &Arc<Task>, files: Arc<FdTable>) {

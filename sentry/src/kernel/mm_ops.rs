@@ -10,7 +10,7 @@ use crate::mm::{AddressSpace, Begun, Plan, VmaTable};
 use crate::wait_queue::PollEvents;
 
 /// Waiting for another thread's operation is not interrupted by handlers: it is short, and mmap(2) knows no `EINTR`.
-const UNINTERRUPTIBLE: Restart = Restart::Sys;
+const UNINTERRUPTIBLE: Restart = Restart::Killable;
 
 /// What is done where the stub's part failed.
 pub type OnError = Box<dyn FnOnce(&mut Ctx<'_>, Errno) -> SysResult + Send>;

@@ -104,6 +104,8 @@ pub struct Task {
     pub name: Mutex<Vec<u8>>,
     pub clear_child_tid: AtomicU64,
     pub robust_list: AtomicU64,
+    /// Scheduling parameters and the like.
+    pub extras: super::extras::TaskExtras,
     /// A vfork parent that waits for this child to exec or end.
     pub vfork_done: Mutex<Option<Arc<super::clone::VforkWait>>>,
     sched: AtomicU8,
@@ -153,6 +155,7 @@ impl Task {
             name: Mutex::new(new.name),
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
+            extras: Default::default(),
             vfork_done: Mutex::new(None),
             sched: AtomicU8::new(RUNNING),
             waker: Arc::new(TaskWaker(me.clone())),

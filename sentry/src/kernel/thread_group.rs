@@ -91,16 +91,8 @@ pub struct ThreadGroup {
     pub oom_score_adj: AtomicI32,
     /// The program's file (`/proc/PID/exe`).
     pub exe: Mutex<Option<Arc<crate::vfs::File>>>,
-    /// The three interval timers (setitimer(2)).
-    pub itimers: Mutex<Itimers>,
-}
-
-/// Interval timers: deadline and interval of `ITIMER_REAL` in monotonic nanoseconds, with what is armed for it.
-#[derive(Default)]
-pub struct Itimers {
-    pub real_deadline: Option<u64>,
-    pub real_interval: u64,
-    pub real_armed: Option<crate::time::Armed>,
+    /// What calls remember that only ask for it back; timers.
+    pub extras: super::extras::GroupExtras,
 }
 
 /// What a new thread group is made of.
@@ -128,7 +120,7 @@ impl ThreadGroup {
             dead_stime: AtomicU64::new(0),
             oom_score_adj: AtomicI32::new(0),
             exe: Mutex::default(),
-            itimers: Mutex::default(),
+            extras: Default::default(),
         })
     }
 

@@ -17,6 +17,11 @@ pub mod pipe;
 pub mod process;
 pub mod readiness;
 pub mod signals;
+pub mod identity;
+pub mod prctl;
+pub mod sched;
+pub mod system;
+pub mod time;
 pub mod table;
 
 pub use args::{Fd, FromArg};

@@ -7,7 +7,7 @@ use platform::Mem;
 
 use crate::kernel::clone::{self, CloneArgs};
 use crate::kernel::wait::{self, Found, Which};
-use crate::kernel::{exec, exit, signals, Ctx, ExitStatus, Stop, SysResult, ThreadGroup};
+use crate::kernel::{exec, exit, robust, signals, Ctx, ExitStatus, Stop, SysResult, ThreadGroup};
 use crate::loader::{self, ExecArgs, ExecEnv};
 use crate::mm::UserPtr;
 use crate::signal::SigInfo;
@@ -102,15 +102,31 @@ pub fn clone3(cx: &mut Ctx<'_>, args: u64, size: usize) -> SysResult {
 
 /// exit(2): this thread alone.
 pub fn exit(cx: &mut Ctx<'_>, code: i32) -> SysResult {
-    let clear_tid = exit::leave(cx.kernel, cx.task, ExitStatus::Code(code as u8));
-    Err(Stop::Exit { clear_tid })
+    after_wakes(cx, move |cx| {
+        let clear_tid = exit::leave(cx.kernel, cx.task, ExitStatus::Code(code as u8));
+        Err(Stop::Exit { clear_tid })
+    })
+}
+
+/// Wakes who waits for the caller's robust futexes, then goes on.
+fn after_wakes(
+    cx: &mut Ctx<'_>,
+    then: impl FnOnce(&mut Ctx<'_>) -> SysResult + Send + 'static,
+) -> SysResult {
+    let wakes = robust::release(cx.task);
+    if wakes.is_empty() {
+        return then(cx);
+    }
+    Err(Stop::Act(wakes, Box::new(move |cx, _| then(cx))))
 }
 
 /// exit_group(2): the whole process.
 pub fn exit_group(cx: &mut Ctx<'_>, code: i32) -> SysResult {
-    let status = signals::begin_exit(&cx.task.group, ExitStatus::Code(code as u8));
-    let clear_tid = exit::leave(cx.kernel, cx.task, status);
-    Err(Stop::Exit { clear_tid })
+    after_wakes(cx, move |cx| {
+        let status = signals::begin_exit(&cx.task.group, ExitStatus::Code(code as u8));
+        let clear_tid = exit::leave(cx.kernel, cx.task, status);
+        Err(Stop::Exit { clear_tid })
+    })
 }
 
 /// The most strings that are read for argv and envp together.

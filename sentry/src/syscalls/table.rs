@@ -6,6 +6,7 @@ use platform::{ArgShape, CallShape, CALLS};
 use crate::kernel::{Ctx, SysResult};
 use crate::syscalls::args::FromArg;
 use crate::syscalls::{fs_attr, fs_copy, fs_dir, fs_fcntl, fs_io, fs_open, fs_path, fs_stat, fs_xattr};
+use crate::syscalls::{identity, memory, prctl, sched, system, time};
 use crate::syscalls::{process, signals};
 
 /// One system call.
@@ -224,6 +225,29 @@ pub static ENTRIES: &[Entry] = &[
     call!(329, pkey_mprotect, [V, V, V, V], crate::syscalls::memory::pkey_mprotect),
     call!(330, pkey_alloc, [V, V], crate::syscalls::memory::pkey_alloc),
     call!(331, pkey_free, [V], crate::syscalls::memory::pkey_free),
+    call!(9, mmap, [V, V, V, V, V, V], memory::mmap),
+    call!(10, mprotect, [V, V, V], memory::mprotect),
+    call!(11, munmap, [V, V], memory::munmap),
+    call!(12, brk, [V], memory::brk),
+    call!(25, mremap, [V, V, V, V, V], memory::mremap),
+    call!(26, msync, [V, V, V], memory::msync),
+    call!(27, mincore, [V, V, V], memory::mincore),
+    call!(28, madvise, [V, V, V], memory::madvise),
+    call!(149, mlock, [V, V], memory::mlock),
+    call!(150, munlock, [V, V], memory::munlock),
+    call!(151, mlockall, [V], memory::mlockall),
+    call!(152, munlockall, [], memory::munlockall),
+    call!(237, mbind, [V, V, V, V, V, V], memory::mbind),
+    call!(238, set_mempolicy, [V, V, V], memory::set_mempolicy),
+    call!(239, get_mempolicy, [V, V, V, V, V], memory::get_mempolicy),
+    call!(310, process_vm_readv, [V, ina(2, 16), V, ina(4, 16), V, V], memory::process_vm_readv),
+    call!(311, process_vm_writev, [V, ina(2, 16), V, ina(4, 16), V, V], memory::process_vm_writev),
+    call!(324, membarrier, [V, V], memory::membarrier, CallShape::LOCAL),
+    call!(325, mlock2, [V, V, V], memory::mlock2),
+    call!(329, pkey_mprotect, [V, V, V, V], memory::pkey_mprotect),
+    call!(330, pkey_alloc, [V, V], memory::pkey_alloc),
+    call!(331, pkey_free, [V], memory::pkey_free),
+
     // --- processes and threads (syscalls/process.rs)
     call!(39, getpid, [], process::getpid),
     call!(56, clone, [V, V, V, V, V], process::clone),
@@ -245,6 +269,34 @@ pub static ENTRIES: &[Entry] = &[
     call!(322, execveat, [V, S, V, V, V], process::execveat),
     call!(435, clone3, [inb(1), V], process::clone3),
     // --- identity and limits (syscalls/identity.rs)
+    call!(97, getrlimit, [V, V], identity::getrlimit),
+    call!(98, getrusage, [V, V], identity::getrusage),
+    call!(100, times, [V], identity::times),
+    call!(102, getuid, [], identity::getuid),
+    call!(104, getgid, [], identity::getgid),
+    call!(105, setuid, [V], identity::setuid),
+    call!(106, setgid, [V], identity::setgid),
+    call!(107, geteuid, [], identity::geteuid),
+    call!(108, getegid, [], identity::getegid),
+    call!(113, setreuid, [V, V], identity::setreuid),
+    call!(114, setregid, [V, V], identity::setregid),
+    call!(115, getgroups, [V, V], identity::getgroups),
+    call!(116, setgroups, [V, ina(0, 4)], identity::setgroups),
+    call!(117, setresuid, [V, V, V], identity::setresuid),
+    call!(118, getresuid, [V, V, V], identity::getresuid),
+    call!(119, setresgid, [V, V, V], identity::setresgid),
+    call!(120, getresgid, [V, V, V], identity::getresgid),
+    call!(122, setfsuid, [V], identity::setfsuid),
+    call!(123, setfsgid, [V], identity::setfsgid),
+    call!(125, capget, [ins(8), V], identity::capget),
+    call!(126, capset, [ins(8), ins(24)], identity::capset),
+    call!(135, personality, [V], identity::personality),
+    call!(140, getpriority, [V, V], identity::getpriority),
+    call!(141, setpriority, [V, V, V], identity::setpriority),
+    call!(160, setrlimit, [V, ins(16)], identity::setrlimit),
+    call!(302, prlimit64, [V, V, ins(16), V], identity::prlimit64),
+    call!(157, prctl, [V, V, V, V, V], prctl::prctl),
+    call!(158, arch_prctl, [V, V], prctl::arch_prctl, CallShape::LOCAL),
 
     // --- signals (syscalls/signals.rs)
     call!(13, rt_sigaction, [V, ins(32), outs(32), V], signals::rt_sigaction),
@@ -261,8 +313,43 @@ pub static ENTRIES: &[Entry] = &[
     call!(234, tgkill, [V, V, V], signals::tgkill),
     call!(297, rt_tgsigqueueinfo, [V, V, V, ins(128)], signals::rt_tgsigqueueinfo),
     // --- time (syscalls/time.rs)
+    call!(35, nanosleep, [ins(16), V], time::nanosleep, CallShape::LOCAL),
+    call!(36, getitimer, [V, V], time::getitimer),
+    call!(37, alarm, [V], time::alarm),
+    call!(38, setitimer, [V, ins(32), V], time::setitimer),
+    call!(96, gettimeofday, [V, V], time::gettimeofday),
+    call!(159, adjtimex, [V], time::adjtimex),
+    call!(164, settimeofday, [V, V], time::settimeofday),
+    call!(201, time, [V], time::time),
+    call!(222, timer_create, [V, ins(64), V], time::timer_create),
+    call!(223, timer_settime, [V, V, ins(32), V], time::timer_settime),
+    call!(224, timer_gettime, [V, V], time::timer_gettime),
+    call!(225, timer_getoverrun, [V], time::timer_getoverrun),
+    call!(226, timer_delete, [V], time::timer_delete),
+    call!(227, clock_settime, [V, ins(16)], time::clock_settime),
+    call!(228, clock_gettime, [V, V], time::clock_gettime, CallShape::LOCAL),
+    call!(229, clock_getres, [V, V], time::clock_getres),
+    call!(230, clock_nanosleep, [V, V, ins(16), V], time::clock_nanosleep, CallShape::LOCAL),
+    call!(305, clock_adjtime, [V, V], time::clock_adjtime),
 
     // --- futex and scheduling (syscalls/sched.rs)
+    call!(24, sched_yield, [], sched::sched_yield, CallShape::LOCAL),
+    call!(142, sched_setparam, [V, V], sched::sched_setparam),
+    call!(143, sched_getparam, [V, V], sched::sched_getparam),
+    call!(144, sched_setscheduler, [V, V, V], sched::sched_setscheduler),
+    call!(145, sched_getscheduler, [V], sched::sched_getscheduler),
+    call!(146, sched_get_priority_max, [V], sched::sched_get_priority_max),
+    call!(147, sched_get_priority_min, [V], sched::sched_get_priority_min),
+    call!(148, sched_rr_get_interval, [V, V], sched::sched_rr_get_interval),
+    call!(202, futex, [V, V, V, V, V, V], sched::futex, CallShape::LOCAL),
+    call!(203, sched_setaffinity, [V, V, V], sched::sched_setaffinity),
+    call!(204, sched_getaffinity, [V, V, V], sched::sched_getaffinity),
+    call!(251, ioprio_set, [V, V, V], sched::ioprio_set),
+    call!(252, ioprio_get, [V, V], sched::ioprio_get),
+    call!(273, set_robust_list, [V, V], sched::set_robust_list),
+    call!(274, get_robust_list, [V, V, V], sched::get_robust_list),
+    call!(314, sched_setattr, [V, V, V], sched::sched_setattr),
+    call!(315, sched_getattr, [V, V, V, V], sched::sched_getattr),
 
     // --- readiness: poll, select, epoll, eventfd (syscalls/readiness.rs)
     call!(7, poll, [ina(1, 8), V, V], crate::syscalls::readiness::poll),
@@ -290,6 +377,26 @@ pub static ENTRIES: &[Entry] = &[
     // --- sockets (syscalls/socket.rs)
 
     // --- the system (syscalls/system.rs)
+    call!(63, uname, [V], system::uname),
+    call!(99, sysinfo, [V], system::sysinfo),
+    call!(103, syslog, [V, V, V], system::syslog),
+    call!(170, sethostname, [inb(1), V], system::sethostname),
+    call!(171, setdomainname, [inb(1), V], system::setdomainname),
+    call!(309, getcpu, [V, V, V], system::getcpu),
+    call!(318, getrandom, [V, V, V], system::getrandom),
+    call!(153, vhangup, [], system::not_permitted),
+    call!(163, acct, [], system::not_permitted),
+    call!(167, swapon, [], system::not_permitted),
+    call!(168, swapoff, [], system::not_permitted),
+    call!(169, reboot, [], system::not_permitted),
+    call!(172, iopl, [], system::not_permitted),
+    call!(173, ioperm, [], system::not_permitted),
+    call!(175, init_module, [], system::not_permitted),
+    call!(176, delete_module, [], system::not_permitted),
+    call!(179, quotactl, [], system::not_permitted),
+    call!(246, kexec_load, [], system::not_permitted),
+    call!(313, finit_module, [], system::not_permitted),
+    call!(320, kexec_file_load, [], system::not_permitted),
 ];
 
 /// The entry of a call number.

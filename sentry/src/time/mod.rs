@@ -1,5 +1,7 @@
 //! Time: the host's clocks, and one thread that tells waiters when a deadline has come.
 
+pub mod ticker;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};

@@ -1,0 +1,94 @@
+//! What tasks and thread groups remember for calls that only ask for it back: scheduling, timers, personality.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::time::ticker::Ticker;
+
+/// Of a thread group.
+#[derive(Default)]
+pub struct GroupExtras {
+    /// `prctl(PR_SET_DUMPABLE)`, kept as "not dumpable" so that nought is the default.
+    pub undumpable: AtomicBool,
+    pub personality: AtomicU32,
+    pub thp_disabled: AtomicBool,
+    /// setitimer(2): real, virtual, profiling.
+    pub itimers: Mutex<[Option<Arc<Ticker>>; 3]>,
+    /// timer_create(2).
+    pub timers: Mutex<PosixTimers>,
+}
+
+/// Timers by number.
+#[derive(Default)]
+pub struct PosixTimers {
+    pub next: i32,
+    pub list: BTreeMap<i32, Arc<PosixTimer>>,
+}
+
+/// A timer of timer_create(2).
+pub struct PosixTimer {
+    pub ticker: Arc<Ticker>,
+    /// The clock that absolute times are given in.
+    pub clock: i32,
+    /// Expirations beyond the one that the last signal tells of.
+    pub overrun: Arc<AtomicI32>,
+}
+
+/// Of a task.
+#[derive(Default)]
+pub struct TaskExtras {
+    pub nice: AtomicI32,
+    pub policy: AtomicI32,
+    pub priority: AtomicI32,
+    pub reset_on_fork: AtomicBool,
+    /// `PR_SET_TIMERSLACK`, in nanoseconds; 0 is the default.
+    pub slack: AtomicU64,
+    pub ioprio: AtomicI32,
+    /// The processors of sched_setaffinity(2); 0 is all.
+    pub affinity: AtomicU64,
+}
+
+impl GroupExtras {
+    /// What a fork child takes over; timers it has none (timer_create(2), setitimer(2)).
+    pub fn inherit(&self, from: &GroupExtras) {
+        self.personality.store(from.personality.load(Relaxed), Relaxed);
+        self.undumpable.store(from.undumpable.load(Relaxed), Relaxed);
+        self.thp_disabled.store(from.thp_disabled.load(Relaxed), Relaxed);
+    }
+
+    /// exec: the timers of timer_create(2) are deleted, and the process can be dumped again.
+    pub fn on_exec(&self) {
+        self.undumpable.store(false, Relaxed);
+        let gone = std::mem::take(&mut self.timers.lock().list);
+        for t in gone.values() {
+            t.ticker.set(None, 0);
+        }
+    }
+
+    /// The group has ended.
+    pub fn stop_timers(&self) {
+        self.on_exec();
+        let gone = std::mem::take(&mut *self.itimers.lock());
+        for t in gone.into_iter().flatten() {
+            t.set(None, 0);
+        }
+    }
+}
+
+impl TaskExtras {
+    /// What a child or a new thread starts with (sched(7)).
+    pub fn inherit(&self, from: &TaskExtras) {
+        self.nice.store(from.nice.load(Relaxed), Relaxed);
+        if !from.reset_on_fork.load(Relaxed) {
+            self.policy.store(from.policy.load(Relaxed), Relaxed);
+            self.priority.store(from.priority.load(Relaxed), Relaxed);
+        }
+        self.slack.store(from.slack.load(Relaxed), Relaxed);
+        self.ioprio.store(from.ioprio.load(Relaxed), Relaxed);
+        self.affinity.store(from.affinity.load(Relaxed), Relaxed);
+    }
+}
