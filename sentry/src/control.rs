@@ -108,12 +108,14 @@ impl Control {
         let mut packet = vec![0; MAX_PACKET];
         loop {
             match recv(&self.0, packet.as_mut_slice(), RecvFlags::empty()) {
-                Ok((0, _)) | Err(Errno::CONNRESET) => return Ok(None),
+                Ok((0, _)) => return Ok(None),
                 Ok((len, _)) => {
                     let packet = packet.get(..len).unwrap_or_default();
                     return serde_json::from_slice(packet).map(Some).map_err(io::Error::other);
                 }
-                Err(Errno::INTR) => {}
+                // The other side left words of ours unread. That is told once, before what it has said itself: its
+                // last word, or the end of file, comes next.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -135,5 +137,24 @@ impl Control {
 impl std::os::fd::AsFd for Control {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         std::os::fd::AsFd::as_fd(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Command, Control, Outcome, Report};
+    use rustix::net::{socketpair, AddressFamily, SocketFlags, SocketType};
+
+    #[test]
+    fn the_last_word_is_heard_though_ours_was_not() {
+        let (launcher, sentry) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a pair");
+        let (launcher, sentry) = (Control::new(launcher), Control::new(sentry));
+        launcher.send(&Command::Kill).expect("sent");
+        sentry.done(Outcome::exited(7)).expect("sent");
+        drop(sentry);
+        assert_eq!(launcher.receive::<Report>().expect("heard"), Some(Report::Done(Outcome::exited(7))));
+        assert_eq!(launcher.receive::<Report>().expect("heard"), None);
+        launcher.send(&Command::Kill).expect("nobody hears it, which is no error");
     }
 }
