@@ -28,7 +28,9 @@ const PREEMPTED: Duration = Duration::from_micros(20);
 /// How long we keep away then, doubled each time until spinning has paid.
 const BACK_OFF: Duration = Duration::from_millis(10);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
-/// So many events in one go mean that it has.
+/// With fewer events than this in one go, spinning has cost more than it saved.
+const WORTH: u64 = 32;
+/// So many events in one go mean that it has paid.
 const PAID: u64 = 2000;
 
 /// When a thread's recent doorbells were.
@@ -117,7 +119,8 @@ pub(crate) fn run(core: &Arc<Core>) {
         if events >= PAID {
             back_off = BACK_OFF;
         }
-        if preempted {
+        // Few events: the thread had ended its burst, or it shares this very processor with us and cannot run.
+        if preempted || events < WORTH {
             spinner.not_before.store(spinner.now() + back_off.as_nanos() as u64, Relaxed);
             back_off = (back_off * 2).min(BACK_OFF_MAX);
         }
