@@ -74,7 +74,9 @@ impl Progress {
                     [DO_MMAP, a, b, c, d, e, f]
                 }
                 Action::Unmap { addr, len } => [DO_MUNMAP, *addr, *len, 0, 0, 0, 0],
-                Action::Protect { addr, len, prot } => [DO_MPROTECT, *addr, *len, *prot as u32 as u64, 0, 0, 0],
+                Action::Protect { addr, len, prot } => {
+                    [DO_MPROTECT, *addr, *len, *prot as u32 as u64, 0, 0, 0]
+                }
                 Action::Remap { old, old_len, new, new_len, keep_old } => {
                     let keep = if *keep_old { libc::MREMAP_DONTUNMAP } else { 0 };
                     let flags = match old == new {

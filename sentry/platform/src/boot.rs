@@ -38,7 +38,9 @@ pub(crate) fn boot(shapes: &[CallShape; CALLS], cpus: usize) -> io::Result<(Arc<
     slot.tid.store(1, Relaxed);
     let bytes = std::mem::size_of_val(program.as_slice());
     // SAFETY: the program is a few hundred instructions of eight bytes; the data area is 68 KiB.
-    unsafe { std::ptr::copy_nonoverlapping(program.as_ptr().cast::<u8>(), slots.data(0), bytes.min(DATA_LEN)) };
+    unsafe {
+        std::ptr::copy_nonoverlapping(program.as_ptr().cast::<u8>(), slots.data(0), bytes.min(DATA_LEN))
+    };
     let table = table(shapes)?;
     let stub = memfd(c"stub", STUB)?;
     let pid = spawn(&stub, &slots_fd, &table)?;
@@ -222,7 +224,9 @@ fn hello(pid: i32, slot: &Slot) -> io::Result<Listener> {
         }
         let wait = libc::timespec { tv_sec: 0, tv_nsec: 500_000 };
         // SAFETY: sleeps half a millisecond at most, while the word is as it was.
-        unsafe { libc::syscall(libc::SYS_futex, slot.state.as_ptr(), libc::FUTEX_WAIT, RUNNING, &raw const wait) };
+        unsafe {
+            libc::syscall(libc::SYS_futex, slot.state.as_ptr(), libc::FUTEX_WAIT, RUNNING, &raw const wait)
+        };
     }
     if slot.kind.load(Relaxed) != EV_HELLO {
         let (step, errno) = (slot.ev[0].load(Relaxed), slot.ev[1].load(Relaxed) as i32);

@@ -99,10 +99,16 @@ impl Core {
         let clones = self.clones.lock();
         let Some(p) = clones.pending.get(&token) else { return false };
         let [flags, stack, parent_tid, child_tid, tls, _] = *args;
-        let word = SLOTS + (p.index * SLOT_STRIDE) as u64 + std::mem::offset_of!(crate::slot::Slot, tid) as u64;
+        let word =
+            SLOTS + (p.index * SLOT_STRIDE) as u64 + std::mem::offset_of!(crate::slot::Slot, tid) as u64;
         let area = AREAS + (p.index * AREA_LEN) as u64;
         let stack_good = if p.share_vm { stack > area && stack < area + AREA_LEN as u64 } else { stack == 0 };
-        p.child.is_none() && flags == p.flags && stack_good && parent_tid == 0 && child_tid == word && tls == p.tls
+        p.child.is_none()
+            && flags == p.flags
+            && stack_good
+            && parent_tid == 0
+            && child_tid == word
+            && tls == p.tls
     }
 
     /// A host thread that we do not know rings the doorbell: it must show the token of an open clone.

@@ -280,7 +280,13 @@ fn in_range(addr: u64, len: usize) -> bool {
 
 /// # Safety
 /// `buf` is writable for `len` bytes.
-unsafe fn preadv(fd: BorrowedFd<'_>, buf: *mut u8, len: usize, at: Option<u64>, nowait: bool) -> Result<usize> {
+unsafe fn preadv(
+    fd: BorrowedFd<'_>,
+    buf: *mut u8,
+    len: usize,
+    at: Option<u64>,
+    nowait: bool,
+) -> Result<usize> {
     let iov = libc::iovec { iov_base: buf.cast(), iov_len: len };
     // SAFETY: the caller's promise; an offset of -1 is the current position (preadv2(2)).
     result(unsafe { libc::preadv2(fd.as_raw_fd(), &raw const iov, 1, position(at)?, flags(nowait)) })
@@ -288,7 +294,13 @@ unsafe fn preadv(fd: BorrowedFd<'_>, buf: *mut u8, len: usize, at: Option<u64>, 
 
 /// # Safety
 /// `buf` is readable for `len` bytes.
-unsafe fn pwritev(fd: BorrowedFd<'_>, buf: *const u8, len: usize, at: Option<u64>, nowait: bool) -> Result<usize> {
+unsafe fn pwritev(
+    fd: BorrowedFd<'_>,
+    buf: *const u8,
+    len: usize,
+    at: Option<u64>,
+    nowait: bool,
+) -> Result<usize> {
     let iov = libc::iovec { iov_base: buf.cast_mut().cast(), iov_len: len };
     // SAFETY: the caller's promise; the kernel only reads through the pointer.
     result(unsafe { libc::pwritev2(fd.as_raw_fd(), &raw const iov, 1, position(at)?, flags(nowait)) })

@@ -91,7 +91,6 @@ pub(crate) struct State {
     /// Indices given to a clone under way, or left by a thread whose host thread may still be there.
     reserved: Vec<usize>,
     leaving: Vec<usize>,
-    live: usize,
     /// Reaped: the process id may belong to another.
     dead: bool,
 }
@@ -247,7 +246,6 @@ impl Space {
         }
         state.mapped[index] = true;
         state.threads[index] = Some(thread.clone());
-        state.live += 1;
     }
 
     /// A thread has been told to end.
@@ -255,15 +253,9 @@ impl Space {
         let mut state = self.state.lock();
         if let Some(thread) = state.threads.get_mut(index) {
             if thread.take().is_some() {
-                state.live -= 1;
                 state.leaving.push(index);
             }
         }
-    }
-
-    /// Whether only one thread has this address space.
-    pub(crate) fn is_single(&self) -> bool {
-        self.state.lock().live <= 1
     }
 
     /// The process ended: its id is about to be free. Returns the threads that it still had, and whether that end
@@ -273,7 +265,6 @@ impl Space {
         state.dead = true;
         let threads: Vec<_> = std::mem::take(&mut state.threads).into_iter().flatten().collect();
         let expected = threads.is_empty() || self.killed.load(Ordering::Relaxed);
-        state.live = 0;
         (threads, if expected { SpaceEnd::Expected } else { how })
     }
 

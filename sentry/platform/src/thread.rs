@@ -267,8 +267,12 @@ impl Thread {
         }
         let mut inner = self.inner.lock();
         match &mut inner.op {
-            Op::Clone(token) if is_clone && core.clone_allowed(*token, &notif.args) => core.listener.proceed(notif.id),
-            Op::Act(progress) if !is_clone && progress.files.front().is_some_and(|f| f.args == notif.args) => {
+            Op::Clone(token) if is_clone && core.clone_allowed(*token, &notif.args) => {
+                core.listener.proceed(notif.id)
+            }
+            Op::Act(progress)
+                if !is_clone && progress.files.front().is_some_and(|f| f.args == notif.args) =>
+            {
                 let Some(map) = progress.files.pop_front() else { return };
                 core.let_map(notif, map.file.as_fd());
             }

@@ -55,7 +55,8 @@ fn reaper(core: &Arc<Core>) {
         }
         // SAFETY: filled by waitid for a child that ended.
         let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
-        let how = if info.si_code == libc::CLD_EXITED { SpaceEnd::Exit(status) } else { SpaceEnd::Signal(status) };
+        let how =
+            if info.si_code == libc::CLD_EXITED { SpaceEnd::Exit(status) } else { SpaceEnd::Signal(status) };
         let ended = core.take_space(pid).map(|space| {
             let (threads, end) = space.end(how);
             for thread in threads {

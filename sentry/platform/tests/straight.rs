@@ -94,8 +94,7 @@ fn memory_goes_in_and_out() {
                 thread.reply(Reply::Return(5));
             }
             libc::SYS_read => {
-                let bytes: Vec<u8> =
-                    (0..call.args[2] / 8).flat_map(|i| (i + 7).to_le_bytes()).collect();
+                let bytes: Vec<u8> = (0..call.args[2] / 8).flat_map(|i| (i + 7).to_le_bytes()).collect();
                 let good = thread.mem().write(call.args[1], &bytes).is_ok();
                 assert_eq!(call.args[1], if good && call.args[2] > 8 { DATA + 0x1000 } else { 0x900000 });
                 thread.reply(Reply::Return(call.args[2] as i64));

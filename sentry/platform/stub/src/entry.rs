@@ -69,10 +69,14 @@ struct Start {
 extern "C" fn stub_start(sp: *const u64) -> ! {
     // SAFETY: the zygote's own address space, in which nothing but the stub lies yet.
     let maps = unsafe {
-        sys::call6(sys::MMAP, SLOTS, SLOTS_LEN as u64, PROT_RW, MAP_SHARED_FIXED, FD_SLOTS as u64, 0) as u64 == SLOTS
+        sys::call6(sys::MMAP, SLOTS, SLOTS_LEN as u64, PROT_RW, MAP_SHARED_FIXED, FD_SLOTS as u64, 0) as u64
+            == SLOTS
             && sys::call(sys::MADVISE, SLOTS, SLOTS_LEN as u64, MADV_DONTFORK) == 0
-            && sys::call6(sys::MMAP, TABLE, table_len(), PROT_READ, MAP_PRIVATE_FIXED, FD_TABLE as u64, 0) as u64 == TABLE
-            && sys::call6(sys::MMAP, AREAS, AREA_LEN as u64, PROT_RW, MAP_PRIVATE_FIXED_ANON, !0, 0) as u64 == AREAS
+            && sys::call6(sys::MMAP, TABLE, table_len(), PROT_READ, MAP_PRIVATE_FIXED, FD_TABLE as u64, 0)
+                as u64
+                == TABLE
+            && sys::call6(sys::MMAP, AREAS, AREA_LEN as u64, PROT_RW, MAP_PRIVATE_FIXED_ANON, !0, 0) as u64
+                == AREAS
     };
     if !maps {
         sys::exit_group(103);

@@ -57,9 +57,24 @@ const RESET_FLAGS: u64 = 0x400 | 0x100 | 0x1_0000; // DF, TF, RF
 
 /// The order of `Slot::regs` against that of `Ucontext::g`.
 const ORDER: [(usize, usize); 18] = [
-    (RAX, G_RAX), (RDI, G_RDI), (RSI, G_RSI), (RDX, G_RDX), (R10, G_R8 + 2), (R8, G_R8), (R9, G_R8 + 1),
-    (RIP, G_RIP), (RSP, G_RSP), (RBX, G_RBX), (RBP, G_RBP), (R12, G_R8 + 4), (R13, G_R8 + 5), (R14, G_R8 + 6),
-    (R15, G_R8 + 7), (R11, G_R8 + 3), (RCX, G_RCX), (EFLAGS, G_EFLAGS),
+    (RAX, G_RAX),
+    (RDI, G_RDI),
+    (RSI, G_RSI),
+    (RDX, G_RDX),
+    (R10, G_R8 + 2),
+    (R8, G_R8),
+    (R9, G_R8 + 1),
+    (RIP, G_RIP),
+    (RSP, G_RSP),
+    (RBX, G_RBX),
+    (RBP, G_RBP),
+    (R12, G_R8 + 4),
+    (R13, G_R8 + 5),
+    (R14, G_R8 + 6),
+    (R15, G_R8 + 7),
+    (R11, G_R8 + 3),
+    (RCX, G_RCX),
+    (EFLAGS, G_EFLAGS),
 ];
 
 impl Ucontext {
@@ -116,7 +131,10 @@ pub fn fp_len(fpstate: u64) -> usize {
     }
     // SAFETY: written by the host's kernel next to the context that we run on.
     let (magic, len) = unsafe {
-        (((fpstate + SW_BYTES) as *const u32).read_volatile(), ((fpstate + SW_BYTES + 4) as *const u32).read_volatile())
+        (
+            ((fpstate + SW_BYTES) as *const u32).read_volatile(),
+            ((fpstate + SW_BYTES + 4) as *const u32).read_volatile(),
+        )
     };
     if magic == FP_MAGIC1 {
         (len as usize).clamp(LEGACY_LEN, FP_MAX)

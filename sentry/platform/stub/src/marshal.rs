@@ -37,7 +37,9 @@ struct Records {
 impl Records {
     /// Whether a record of `n` bytes fits.
     fn room(&self, n: u64) -> bool {
-        self.count < MAX_RECORDS && n <= (DATA_LEN - RECORD_HEADER - 8) as u64 && self.len + RECORD_HEADER + 8 + n as usize <= OUT_END
+        self.count < MAX_RECORDS
+            && n <= (DATA_LEN - RECORD_HEADER - 8) as u64
+            && self.len + RECORD_HEADER + 8 + n as usize <= OUT_END
     }
     fn buffer(&self) -> u64 {
         self.data + (self.len + RECORD_HEADER) as u64

@@ -119,7 +119,8 @@ pub fn run(area: &Area, slot: &'static Slot, uc: &mut Ucontext) {
 /// Makes a thread or a process. 0 in a fork child, else the host's result.
 fn clone(area: &Area, slot: &Slot, uc: &mut Ucontext) -> i64 {
     let arg = |i: usize| slot.args[i].load(Relaxed);
-    let (flags, index, token, map, sp, has_tls, tls) = (arg(0), arg(1), arg(2), arg(3), arg(4), arg(5), arg(6));
+    let (flags, index, token, map, sp, has_tls, tls) =
+        (arg(0), arg(1), arg(2), arg(3), arg(4), arg(5), arg(6));
     let child_tid = SLOTS + index * SLOT_STRIDE as u64 + core::mem::offset_of!(Slot, tid) as u64;
     let tls = if has_tls != 0 { tls } else { 0 };
     // A pending signal would make the kernel start the clone again, and ask the sentry twice.
@@ -171,7 +172,8 @@ fn prepare(area: &Area, uc: &Ucontext, index: u64, token: u64, map: bool, sp: u6
     let base = area::base(index);
     if map {
         // SAFETY: the area of an index that no thread has.
-        let ret = unsafe { sys::call6(sys::MMAP, base, AREA_LEN as u64, PROT_RW, MAP_PRIVATE_FIXED_ANON, !0, 0) };
+        let ret =
+            unsafe { sys::call6(sys::MMAP, base, AREA_LEN as u64, PROT_RW, MAP_PRIVATE_FIXED_ANON, !0, 0) };
         if ret as u64 != base {
             return Err(ret);
         }

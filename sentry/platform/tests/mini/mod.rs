@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use platform::{
-    Action, ArgShape, CallShape, Config, Event, GuestKernel, Platform, Regs, Reply, Space, SpaceEnd, Syscall, Thread,
-    CALLS,
+    Action, ArgShape, CallShape, Config, Event, GuestKernel, Platform, Regs, Reply, Space, SpaceEnd, Syscall,
+    Thread, CALLS,
 };
 
 pub const CODE: u64 = 0x40_0000;
@@ -64,7 +64,7 @@ pub struct Mini {
 }
 
 pub fn shapes() -> Box<[CallShape; CALLS]> {
-    use ArgShape::{In, OutIov, InIov, Str, Value};
+    use ArgShape::{In, InIov, OutIov, Str, Value};
     let mut shapes = vec![CallShape::default(); CALLS];
     let mut set = |nr: i64, args: &[ArgShape], flags: u8| {
         let row = &mut shapes[nr as usize];
@@ -122,17 +122,18 @@ impl Mini {
         handler: impl Fn(&Arc<Thread>, Event, &Sender<Said>) + Send + Sync + 'static,
     ) -> Arc<Thread> {
         let first = Mutex::new(true);
-        let handler: Arc<Handler> = Arc::new(move |thread: &Arc<Thread>, event: Event, said: &Sender<Said>| {
-            let is_first = std::mem::take(&mut *first.lock().unwrap());
-            if is_first {
-                match event {
-                    Event::ActionsDone(Ok(())) => thread.reply(Reply::Enter(Box::new(start_regs()))),
-                    other => said.send(Said::Word(format!("start: {other:?}"))).unwrap(),
+        let handler: Arc<Handler> =
+            Arc::new(move |thread: &Arc<Thread>, event: Event, said: &Sender<Said>| {
+                let is_first = std::mem::take(&mut *first.lock().unwrap());
+                if is_first {
+                    match event {
+                        Event::ActionsDone(Ok(())) => thread.reply(Reply::Enter(Box::new(start_regs()))),
+                        other => said.send(Said::Word(format!("start: {other:?}"))).unwrap(),
+                    }
+                } else {
+                    handler(thread, event, said);
                 }
-            } else {
-                handler(thread, event, said);
-            }
-        });
+            });
         *self.kernel.handler.lock().unwrap() = Some(handler);
         let (tx, rx) = channel();
         self.platform.fresh_thread(Box::new(move |thread| tx.send(thread).unwrap()));
