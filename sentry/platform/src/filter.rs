@@ -72,9 +72,10 @@ pub fn program(text: Range<u64>, fsgsbase: bool) -> Vec<Insn> {
     p.call(libc::SYS_close as u32, &[], RET_ALLOW);
     p.call(libc::SYS_exit as u32, &[], RET_ALLOW);
     p.call(libc::SYS_exit_group as u32, &[], RET_ALLOW);
-    let clocks = OneOf(0, 0, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11]);
-    p.call(libc::SYS_clock_nanosleep as u32, &[clocks, Mask(1, 1)], RET_ALLOW);
-    p.call(libc::SYS_clock_gettime as u32, &[], RET_ALLOW);
+    let clocks = || OneOf(0, 0, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+    p.call(libc::SYS_clock_nanosleep as u32, &[clocks(), Mask(1, 1)], RET_ALLOW);
+    // No negative numbers: those are CPU clocks of other processes.
+    p.call(libc::SYS_clock_gettime as u32, &[clocks()], RET_ALLOW);
     p.call(libc::SYS_sched_yield as u32, &[], RET_ALLOW);
     p.call(libc::SYS_restart_syscall as u32, &[], RET_ALLOW);
     p.call(libc::SYS_membarrier as u32, &[OneOf(0, 0, &[0, 1, 8, 16, 32, 64]), Mask(1, 0)], RET_ALLOW);
