@@ -74,3 +74,34 @@ pub fn status_field(pid: i32, name: &str) -> Option<String> {
     let line = status.lines().find(|l| l.split(':').next() == Some(name))?;
     Some(line[name.len() + 1..].trim().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_tree_has_its_branches() {
+        let mut child =
+            Command::new("sh").args(["-c", "sleep 61 & wait"]).spawn().expect("sh can be started");
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut found = tree(child.id() as i32);
+        while found.len() < 2 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+            found = tree(child.id() as i32);
+        }
+        for p in &found {
+            // SAFETY: takes two numbers; processes that this test started.
+            unsafe { libc::kill(p.pid, libc::SIGKILL) };
+        }
+        let _ = child.wait();
+        assert!(found.iter().any(|p| p.line.starts_with("sleep 61")), "{found:?}");
+        let pids = found.iter().map(|p| p.pid).collect();
+        assert_eq!(left_after(&pids, Duration::from_secs(2)), Vec::<i32>::new());
+    }
+
+    #[test]
+    fn fields_are_read() {
+        assert_eq!(status_field(std::process::id() as i32, "Pid"), Some(std::process::id().to_string()));
+    }
+}

@@ -99,3 +99,31 @@ impl OnTerminal {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_program_sees_a_terminal_of_the_given_size() {
+        let terminal = OnTerminal::spawn(Command::new("sh").args(["-c", "test -t 0 && stty size"]));
+        assert_eq!(terminal.finish(LIMIT), ("24 80\r\n".to_owned(), Some(0)));
+    }
+
+    #[test]
+    fn control_c_reaches_the_foreground() {
+        let mut terminal = OnTerminal::spawn(Command::new("sh").args(["-c", "echo ready; sleep 60"]));
+        terminal.expect("ready", LIMIT).unwrap();
+        terminal.send("\x03");
+        assert_eq!(terminal.finish(LIMIT).1, Some(130));
+    }
+
+    #[test]
+    fn what_does_not_come_is_told() {
+        let mut terminal = OnTerminal::spawn(Command::new("echo").arg("other"));
+        assert!(terminal.expect("this", Duration::from_millis(300)).unwrap_err().contains("other"));
+        terminal.finish(LIMIT);
+    }
+}
