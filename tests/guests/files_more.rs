@@ -61,7 +61,8 @@ pub unsafe fn permissions() {
         ok("access write", access(c"readable".as_ptr(), W_OK));
         ok("access read", access(c"readable".as_ptr(), R_OK));
         ok("access execute", access(c"noexec".as_ptr(), X_OK));
-        ok("/etc/shadow", open("/etc/shadow", O_RDONLY));
+        // The default profile hides /etc/shadow; any error will do.
+        show("/etc/shadow is closed", open("/etc/shadow", O_RDONLY) < 0);
         ok("/root", open("/root/x", O_CREAT | O_WRONLY));
         let none = [std::ptr::null()];
         ok("exec without x", execve(c"noexec".as_ptr(), none.as_ptr(), none.as_ptr()));
