@@ -5,7 +5,7 @@ use std::sync::Arc;
 use linux_abi::Errno;
 
 use super::args::Fd;
-use super::readiness::{timespec, Pair};
+use super::readiness::timespec;
 use crate::cred::cap;
 use crate::fsimpl::timerfd::{Setting, TimerFd};
 use crate::fsimpl::{eventfd, pidfd, signalfd, timerfd};

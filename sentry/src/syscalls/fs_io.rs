@@ -66,7 +66,7 @@ impl Ranges {
     }
 
     /// The first `len` bytes but for `skip`, as a sink or source.
-    fn buf<'a, 'm>(&self, mem: &'a Mem<'m>, mut skip: usize, len: usize) -> UserBuf<'a, 'm> {
+    pub fn buf<'a, 'm>(&self, mem: &'a Mem<'m>, mut skip: usize, len: usize) -> UserBuf<'a, 'm> {
         match self {
             Ranges::One(addr, all) => {
                 let end = (*all).min(len);

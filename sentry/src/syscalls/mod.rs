@@ -22,6 +22,9 @@ pub mod prctl;
 pub mod sched;
 pub mod system;
 pub mod time;
+pub mod socket;
+pub mod socket_msg;
+pub mod sockopt;
 pub mod table;
 
 pub use args::{Fd, FromArg};
