@@ -130,6 +130,23 @@ pub fn pidfd_pid(cx: &Ctx<'_>, fd: i32) -> Result<i32, Errno> {
     pidfd::group_of(&file).map(|g| g.pid).ok_or(Errno::EBADF)
 }
 
+/// pidfd_send_signal(2).
+pub fn pidfd_send_signal(cx: &mut Ctx<'_>, fd: Fd, signo: i32, info: u64, flags: u32) -> SysResult {
+    only(flags, 0)?;
+    let pid = pidfd_pid(cx, fd.0)?;
+    let file = cx.file(fd.0)?;
+    let meant = pidfd::group_of(&file).ok_or(Errno::EBADF)?;
+    // The number may belong to another process by now.
+    if !cx.kernel.group(pid).is_some_and(|g| Arc::ptr_eq(&g, meant)) {
+        return Err(Errno::ESRCH.into());
+    }
+    if info == 0 {
+        super::signals::kill(cx, pid, signo)
+    } else {
+        super::signals::rt_sigqueueinfo(cx, pid, signo, info)
+    }
+}
+
 /// pidfd_getfd(2): needs what ptrace(2) would need.
 pub fn pidfd_getfd(cx: &mut Ctx<'_>, fd: Fd, target: i32, flags: u32) -> SysResult {
     only(flags, 0)?;

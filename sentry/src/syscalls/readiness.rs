@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use linux_abi::Errno;
 
-use crate::kernel::{Ctx, Restart, Stop, SysResult};
+use crate::kernel::{signals, Ctx, Restart, Stop, SysResult};
 use crate::limits::resource;
 use crate::mm::UserPtr;
 use crate::signal::SigSet;
@@ -238,24 +238,14 @@ pub fn set_mask(cx: &mut Ctx<'_>, mask: UserPtr<u64>, size: usize) -> Result<(),
     if size != 8 {
         return Err(Errno::EINVAL);
     }
-    let mask = SigSet(mask.read(&cx.mem)?).as_mask();
-    let mut sig = cx.task.sig.lock();
-    let old = sig.mask;
-    sig.saved_mask.get_or_insert(old);
-    sig.mask = mask;
-    drop(sig);
-    // What the mask now lets through is looked at before the wait.
-    cx.task.attention.store(true, std::sync::atomic::Ordering::SeqCst);
+    signals::set_temporary_mask(cx.task, SigSet(mask.read(&cx.mem)?));
     Ok(())
 }
 
 /// Brings the mask back where the call returns by itself; after a signal its delivery does (and a wait goes on with it).
 pub fn unset_mask(cx: &mut Ctx<'_>, r: SysResult) -> SysResult {
     if !matches!(r, Err(Stop::Block(_))) {
-        let mut sig = cx.task.sig.lock();
-        if let Some(old) = sig.saved_mask.take() {
-            sig.mask = old;
-        }
+        signals::restore_mask(cx.task);
     }
     r
 }

@@ -370,6 +370,7 @@ pub static ENTRIES: &[Entry] = &[
     call!(282, signalfd, [V, ins(8), V], crate::syscalls::event_fds::signalfd),
     call!(289, signalfd4, [V, ins(8), V, V], crate::syscalls::event_fds::signalfd4),
     call!(434, pidfd_open, [V, V], crate::syscalls::event_fds::pidfd_open),
+    call!(424, pidfd_send_signal, [V, V, V, V], crate::syscalls::event_fds::pidfd_send_signal),
     call!(438, pidfd_getfd, [V, V, V], crate::syscalls::event_fds::pidfd_getfd),
     // --- pipes (syscalls/pipe.rs)
     call!(22, pipe, [outs(8)], crate::syscalls::pipe::pipe),
