@@ -29,7 +29,9 @@ struct Bound {
 pub enum Binding {
     Abstract(Vec<u8>, Weak<Socket>),
     /// The name in the file system stays (unix(7)); its inode is held.
-    Path { _inode: InodeRef },
+    Path {
+        _inode: InodeRef,
+    },
     Port(Port, Weak<Socket>),
 }
 
@@ -60,7 +62,8 @@ impl Drop for Binding {
 pub fn bind_abstract(socket: &Arc<Socket>, name: &[u8]) -> Result<(Vec<u8>, Binding)> {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let mut names = ABSTRACT.lock();
-    let taken = |names: &HashMap<Vec<u8>, Weak<Socket>>, n: &[u8]| names.get(n).is_some_and(|w| w.strong_count() > 0);
+    let taken =
+        |names: &HashMap<Vec<u8>, Weak<Socket>>, n: &[u8]| names.get(n).is_some_and(|w| w.strong_count() > 0);
     let name = if name.is_empty() {
         let mut free = None;
         for _ in 0..=0xfffff {

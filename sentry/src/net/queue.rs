@@ -100,7 +100,13 @@ pub struct Segment {
 }
 
 impl Segment {
-    pub fn new(data: Vec<u8>, from: Addr, cred: Ucred, files: Vec<Arc<File>>, sender: &Arc<SendBuffer>) -> Segment {
+    pub fn new(
+        data: Vec<u8>,
+        from: Addr,
+        cred: Ucred,
+        files: Vec<Arc<File>>,
+        sender: &Arc<SendBuffer>,
+    ) -> Segment {
         let charge = sender.charge(data.len());
         Segment { data, start: 0, from, cred, files, _charge: charge }
     }
@@ -180,7 +186,12 @@ impl ReceiveQueue {
 
     /// Reads from a stream as far as there is data of one sender; a piece with files ends a read. With `split_creds`
     /// so does a change of credentials (`SO_PASSCRED`).
-    pub fn take_stream(&mut self, to: &mut dyn Sink, peek: bool, split_creds: bool) -> Option<Result<Received>> {
+    pub fn take_stream(
+        &mut self,
+        to: &mut dyn Sink,
+        peek: bool,
+        split_creds: bool,
+    ) -> Option<Result<Received>> {
         let front = self.list.front()?;
         let mut got = Received {
             count: 0,

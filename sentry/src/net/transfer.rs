@@ -147,7 +147,11 @@ impl Socket {
         if target.is_shut(SHUT_READ) && self.is_unix() {
             return Err(Errno::EPIPE.into());
         }
-        if self.is_unix() && self.is_dgram() && !target.talks_to(self) && target.received.lock().len() > DGRAM_QUEUE {
+        if self.is_unix()
+            && self.is_dgram()
+            && !target.talks_to(self)
+            && target.received.lock().len() > DGRAM_QUEUE
+        {
             return Err(NotSent::Full(target.queue.clone()));
         }
         let mut data = vec![0; from.remaining()];

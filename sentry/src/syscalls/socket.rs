@@ -73,7 +73,13 @@ pub fn socket(cx: &mut Ctx<'_>, family: i32, kind: i32, protocol: i32) -> SysRes
     Ok(cx.install(file, kind & CLOEXEC != 0)? as u64)
 }
 
-pub fn socketpair(cx: &mut Ctx<'_>, family: i32, kind: i32, protocol: i32, at: UserPtr<[i32; 2]>) -> SysResult {
+pub fn socketpair(
+    cx: &mut Ctx<'_>,
+    family: i32,
+    kind: i32,
+    protocol: i32,
+    at: UserPtr<[i32; 2]>,
+) -> SysResult {
     let (base, protocol) = checked(family, kind, protocol)?;
     if family != libc::AF_UNIX {
         return Err(Errno::EOPNOTSUPP.into());

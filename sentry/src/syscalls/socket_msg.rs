@@ -27,7 +27,15 @@ const MAX_MESSAGES: u32 = 1024;
 const CONTROL_MAX: u64 = 1 << 16;
 const MSG_CMSG_CLOEXEC: i32 = 0x4000_0000;
 
-pub fn sendto(cx: &mut Ctx<'_>, fd: Fd, buf: u64, len: usize, flags: i32, addr: u64, addr_len: u32) -> SysResult {
+pub fn sendto(
+    cx: &mut Ctx<'_>,
+    fd: Fd,
+    buf: u64,
+    len: usize,
+    flags: i32,
+    addr: u64,
+    addr_len: u32,
+) -> SysResult {
     let (file, s) = open_socket(cx, fd)?;
     let to = if addr == 0 { None } else { Some(read_addr(cx, s.family, addr, addr_len)?) };
     let out = outgoing(cx, &s, to, Vec::new(), None)?;
@@ -39,10 +47,20 @@ pub fn sendmsg(cx: &mut Ctx<'_>, fd: Fd, msg: UserPtr<MsgHdr>, flags: i32) -> Sy
     send_one(cx, &file, &s, msg, flags)
 }
 
-fn send_one(cx: &mut Ctx<'_>, file: &Arc<File>, s: &Arc<Socket>, msg: UserPtr<MsgHdr>, flags: i32) -> SysResult {
+fn send_one(
+    cx: &mut Ctx<'_>,
+    file: &Arc<File>,
+    s: &Arc<Socket>,
+    msg: UserPtr<MsgHdr>,
+    flags: i32,
+) -> SysResult {
     let [name, name_len, iov, count, control, control_len, _] = msg.read(&cx.mem)?;
     let ranges = iovec(cx, iov, count)?;
-    let to = if name == 0 || name_len as u32 == 0 { None } else { Some(read_addr(cx, s.family, name, name_len as u32)?) };
+    let to = if name == 0 || name_len as u32 == 0 {
+        None
+    } else {
+        Some(read_addr(cx, s.family, name, name_len as u32)?)
+    };
     let (files, cred) = read_control(cx, s, control, control_len)?;
     let out = outgoing(cx, s, to, files, cred)?;
     send(cx, file, s, &ranges, out, flags)
@@ -86,7 +104,9 @@ fn outgoing(
     let to = match to {
         // Stream sockets say EISCONN or EOPNOTSUPP without looking at the name.
         Some(Addr::Unix(name)) if s.is_dgram() => Destination::Unix(find_unix(cx, &name)?),
-        Some(Addr::Unix(_)) if s.is_stream() => Destination::Inet(std::net::SocketAddr::from(([0, 0, 0, 0], 0))),
+        Some(Addr::Unix(_)) if s.is_stream() => {
+            Destination::Inet(std::net::SocketAddr::from(([0, 0, 0, 0], 0)))
+        }
         Some(Addr::Inet(a)) if s.is_dgram() => Destination::Inet(a),
         _ => Destination::Connected,
     };
@@ -98,7 +118,12 @@ fn outgoing(
 }
 
 /// `SCM_RIGHTS` and `SCM_CREDENTIALS`.
-fn read_control(cx: &Ctx<'_>, s: &Socket, at: u64, len: u64) -> Result<(Vec<Arc<File>>, Option<Ucred>), Errno> {
+fn read_control(
+    cx: &Ctx<'_>,
+    s: &Socket,
+    at: u64,
+    len: u64,
+) -> Result<(Vec<Arc<File>>, Option<Ucred>), Errno> {
     let (mut files, mut cred) = (Vec::new(), None);
     if at == 0 || len == 0 {
         return Ok((files, cred));
@@ -111,7 +136,8 @@ fn read_control(cx: &Ctx<'_>, s: &Socket, at: u64, len: u64) -> Result<(Vec<Arc<
     let mut rest = &raw[..];
     while let Some((head, _)) = rest.split_first_chunk::<16>() {
         let word = |i: usize| i32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
-        let size = u64::from_le_bytes([head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7]]);
+        let size =
+            u64::from_le_bytes([head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7]]);
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         let data = rest.get(16..size).ok_or(Errno::EINVAL)?;
         if word(8) == libc::SOL_SOCKET && s.is_unix() {
@@ -159,7 +185,14 @@ fn set_deadline(cx: &mut Ctx<'_>, ns: u64) {
     }
 }
 
-fn send(cx: &mut Ctx<'_>, file: &Arc<File>, s: &Arc<Socket>, ranges: &Ranges, mut out: Outgoing, flags: i32) -> SysResult {
+fn send(
+    cx: &mut Ctx<'_>,
+    file: &Arc<File>,
+    s: &Arc<Socket>,
+    ranges: &Ranges,
+    mut out: Outgoing,
+    flags: i32,
+) -> SysResult {
     if flags & libc::MSG_OOB != 0 && (!s.is_stream() || s.is_unix()) {
         return Err(Errno::EOPNOTSUPP.into());
     }
@@ -208,7 +241,13 @@ struct Message {
     end: bool,
 }
 
-fn receive(cx: &mut Ctx<'_>, file: &Arc<File>, s: &Arc<Socket>, ranges: &Ranges, flags: i32) -> Result<Message, Stop> {
+fn receive(
+    cx: &mut Ctx<'_>,
+    file: &Arc<File>,
+    s: &Arc<Socket>,
+    ranges: &Ranges,
+    flags: i32,
+) -> Result<Message, Stop> {
     if flags & libc::MSG_OOB != 0 {
         return Err(if s.is_stream() { Errno::EINVAL } else { Errno::EOPNOTSUPP }.into());
     }
@@ -242,7 +281,14 @@ fn receive(cx: &mut Ctx<'_>, file: &Arc<File>, s: &Arc<Socket>, ranges: &Ranges,
             Err(e) if done == 0 => return Err(e.into()),
             Ok(None) | Err(_) => {
                 let cred = Ucred::NOBODY;
-                return Ok(Message { count: done, full: done, from: Addr::Unspec, cred, files: vec![], end: true });
+                return Ok(Message {
+                    count: done,
+                    full: done,
+                    from: Addr::Unspec,
+                    cred,
+                    files: vec![],
+                    end: true,
+                });
             }
         }
     }
@@ -284,7 +330,13 @@ pub fn recvmsg(cx: &mut Ctx<'_>, fd: Fd, msg: UserPtr<MsgHdr>, flags: i32) -> Sy
     receive_one(cx, &file, &s, msg, flags)
 }
 
-fn receive_one(cx: &mut Ctx<'_>, file: &Arc<File>, s: &Arc<Socket>, msg: UserPtr<MsgHdr>, flags: i32) -> SysResult {
+fn receive_one(
+    cx: &mut Ctx<'_>,
+    file: &Arc<File>,
+    s: &Arc<Socket>,
+    msg: UserPtr<MsgHdr>,
+    flags: i32,
+) -> SysResult {
     let [name, name_len, iov, count, control, control_len, _] = msg.read(&cx.mem)?;
     let ranges = iovec(cx, iov, count)?;
     let m = receive(cx, file, s, &ranges, flags)?;
@@ -356,7 +408,14 @@ fn control_bytes(cx: &mut Ctx<'_>, s: &Socket, m: &Message, room: u64, cloexec: 
     (out, cut)
 }
 
-pub fn recvmmsg(cx: &mut Ctx<'_>, fd: Fd, vec: u64, count: u32, flags: i32, timeout: UserPtr<[i64; 2]>) -> SysResult {
+pub fn recvmmsg(
+    cx: &mut Ctx<'_>,
+    fd: Fd,
+    vec: u64,
+    count: u32,
+    flags: i32,
+    timeout: UserPtr<[i64; 2]>,
+) -> SysResult {
     let (file, s) = open_socket(cx, fd)?;
     if cx.block.runs == 0 {
         let ns = timeout.read_opt(&cx.mem)?.map(super::readiness::timespec).transpose()?;

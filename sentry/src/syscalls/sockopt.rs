@@ -46,7 +46,9 @@ fn ignored(s: &Socket, level: i32, name: i32) -> Option<i32> {
         (libc::IPPROTO_TCP, libc::TCP_CORK | libc::TCP_DEFER_ACCEPT | libc::TCP_USER_TIMEOUT) => Some(0),
         (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => Some(1),
         (libc::IPPROTO_TCP, libc::TCP_FASTOPEN) => Some(0),
-        (libc::IPPROTO_IP, libc::IP_TOS | libc::IP_RECVERR | libc::IP_PKTINFO | libc::IP_MTU_DISCOVER) => Some(0),
+        (libc::IPPROTO_IP, libc::IP_TOS | libc::IP_RECVERR | libc::IP_PKTINFO | libc::IP_MTU_DISCOVER) => {
+            Some(0)
+        }
         (libc::IPPROTO_IP, libc::IP_TTL) => Some(64),
         (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) => Some(64),
         (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO | libc::IPV6_RECVERR | libc::IPV6_TCLASS) => Some(0),
@@ -86,7 +88,8 @@ pub fn setsockopt(cx: &mut Ctx<'_>, fd: Fd, level: i32, name: i32, at: u64, len:
     if known {
         return Ok(0);
     }
-    let buffer = || usize::try_from(v).unwrap_or(MAX_BUFFER).min(MAX_BUFFER).saturating_mul(2).max(MIN_BUFFER);
+    let buffer =
+        || usize::try_from(v).unwrap_or(MAX_BUFFER).min(MAX_BUFFER).saturating_mul(2).max(MIN_BUFFER);
     match name {
         libc::SO_SNDBUF | libc::SO_SNDBUFFORCE => s.set_send_limit(buffer()),
         libc::SO_RCVBUF | libc::SO_RCVBUFFORCE => {
@@ -117,7 +120,14 @@ fn set_timeout(cx: &Ctx<'_>, s: &Socket, name: i32, at: u64, len: u32) -> SysRes
     Ok(0)
 }
 
-pub fn getsockopt(cx: &mut Ctx<'_>, fd: Fd, level: i32, name: i32, at: u64, len_at: UserPtr<i32>) -> SysResult {
+pub fn getsockopt(
+    cx: &mut Ctx<'_>,
+    fd: Fd,
+    level: i32,
+    name: i32,
+    at: u64,
+    len_at: UserPtr<i32>,
+) -> SysResult {
     let (_file, s) = open_socket(cx, fd)?;
     let room = usize::try_from(len_at.read(&cx.mem)?).map_err(|_| Errno::EINVAL)?;
     let value = value(&s, level, name)?;
