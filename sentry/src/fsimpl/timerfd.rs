@@ -120,7 +120,7 @@ impl Waiter for TimerFd {
     fn notify(&self, _events: PollEvents) {
         let mut s = self.state.lock();
         // The setting may have changed while the timer thread was on its way.
-        if s.expired || !s.deadline.is_some_and(|d| d <= monotonic()) {
+        if s.expired || s.deadline.is_none_or(|d| d > monotonic()) {
             return;
         }
         s.expired = true;

@@ -164,11 +164,13 @@ fn read_control(
 
 /// A sender may claim what it is; more needs a capability (unix(7)).
 fn check_cred(cx: &Ctx<'_>, data: &[u8]) -> Result<Ucred, Errno> {
-    let [a, b, c]: [[u8; 4]; 3] = match data.as_chunks::<4>() {
-        ([a, b, c], []) => [*a, *b, *c],
-        _ => return Err(Errno::EINVAL),
+    let raw: &[u8; 12] = data.try_into().map_err(|_| Errno::EINVAL)?;
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = *raw;
+    let u = Ucred {
+        pid: i32::from_le_bytes([a, b, c, d]),
+        uid: u32::from_le_bytes([e, f, g, h]),
+        gid: u32::from_le_bytes([i, j, k, l]),
     };
-    let u = Ucred { pid: i32::from_le_bytes(a), uid: u32::from_le_bytes(b), gid: u32::from_le_bytes(c) };
     let me = cx.task.cred();
     let pid_ok = u.pid == cx.task.group.pid || me.has(cap::SYS_ADMIN);
     let uid_ok = [me.uid, me.euid, me.suid].contains(&u.uid) || me.has(cap::SETUID);
