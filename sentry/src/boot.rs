@@ -48,7 +48,7 @@ pub fn main(config: SentryConfig) -> i32 {
         }
     };
     let outcome = match start(config, &control) {
-        Ok(start) => crate::kernel_start(start),
+        Ok(start) => crate::start::run(start),
         Err(message) => Outcome::setup_failed(message),
     };
     match control.done(outcome) {

@@ -18,13 +18,9 @@ pub mod mm;
 pub mod net;
 pub mod run;
 pub mod signal;
+mod start;
 pub mod syscalls;
 pub mod time;
 pub mod trace;
 pub mod vfs;
 pub mod wait_queue;
-
-/// Runs the first program to its end on a machine that [`boot`] has made ready.
-fn kernel_start(_start: boot::Start) -> control::Outcome {
-    control::Outcome::setup_failed("this build has no kernel yet")
-}

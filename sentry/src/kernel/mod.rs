@@ -71,6 +71,8 @@ pub struct Kernel {
     pub foreground: Mutex<i32>,
     /// How the first process ended, once it has.
     pub end: (std::sync::Mutex<Option<ExitStatus>>, std::sync::Condvar),
+    /// Told when the first process is stopped, with the signal: the launcher stops too.
+    pub stopped: Box<dyn Fn(i32) + Send + Sync>,
     /// Where calls are traced to.
     pub trace: Option<Box<dyn crate::trace::TraceSink>>,
     /// Calls that are not implemented: how often each was made.

@@ -252,6 +252,11 @@ fn stop_group(group: &Arc<ThreadGroup>, signo: Signo) {
     };
     threads.iter().for_each(Task::kick);
     super::exit::tell_parent(group, crate::signal::info::CLD_STOPPED, signo);
+    if group.pid == super::FIRST_PID {
+        if let Some(k) = group.kernel.upgrade() {
+            (k.stopped)(signo);
+        }
+    }
 }
 
 /// The frame for a handler, with the thread's mask and alternate stack changed as delivery does.

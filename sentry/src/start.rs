@@ -1,0 +1,392 @@
+//! From a locked-down process to the end of the first program: the tree of mounts, the first task, the threads that
+//! wake what waits.
+
+use std::sync::mpsc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use gofer_protocol::Client;
+use linux_abi::Errno;
+use parking_lot::Mutex;
+use platform::{Platform, Reply, Thread};
+
+use crate::boot::Start;
+use crate::config::{MountMode, SentryConfig, Stream};
+use crate::control::{Command, Control, Outcome, Report};
+use crate::cred::Cred;
+use crate::fsimpl::host::{poller::HostPoller, stream::HostStream, HostFs, HostOptions};
+use crate::fsimpl::overlay::OverlayFs;
+use crate::fsimpl::tmpfs::{self, TmpFs};
+use crate::fsimpl::{dev, pidfd};
+use crate::kernel::task::{NewTask, TaskSignals, Then};
+use crate::kernel::thread_group::{GroupState, NewGroup, SigHand};
+use crate::kernel::{
+    hooks, signals, ExitStatus, FsContext, Kernel, Stop, Task, ThreadGroup, FIRST_PID, INIT_PID,
+};
+use crate::limits::{resource, Limit, Limits};
+use crate::loader::{self, ExecArgs, ExecEnv, Loaded};
+use crate::mm::AddressSpace;
+use crate::run::{run_ready, Runner};
+use crate::signal::{SigInfo, SIG_IGN};
+use crate::time::Timers;
+use crate::trace::TraceSink;
+use crate::vfs::{FdTable, FileKind, FileSystem, Lookup, MountOptions, Namespace, VfsPath};
+
+/// How long the making of the first address space may take.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs the first program to its end.
+pub fn run(start: Start) -> Outcome {
+    match set_up(start) {
+        Ok(kernel) => {
+            let status = kernel.wait_for_end();
+            tell_missing(&kernel);
+            kernel.platform.shutdown();
+            match status {
+                ExitStatus::Code(c) => Outcome::exited(c as i32),
+                ExitStatus::Signal(s, _) => Outcome::signaled(s),
+            }
+        }
+        Err(outcome) => outcome,
+    }
+}
+
+fn failed(what: &str) -> impl Fn(Errno) -> Outcome + '_ {
+    move |e| Outcome::setup_failed(format!("{what}: {e}"))
+}
+
+fn set_up(start: Start) -> Result<Arc<Kernel>, Outcome> {
+    let Start { config, platform, gofer, notices, control, trace, proc_files } = start;
+    // Until invalidations are read, the gofer's notices only tell that it lives.
+    let client = Client::connect(gofer)
+        .map_err(|e| Outcome::setup_failed(format!("the gofer does not answer: {e}")))?;
+    drop(proc_files);
+    let poller = HostPoller::new().map_err(failed("cannot make the poller of host descriptors"))?;
+    let mounts = mount_tree(&config, Arc::new(client)).map_err(failed("cannot mount the root"))?;
+    let kernel = make_kernel(&config, platform, mounts, trace, &control);
+    mount_virtual(&kernel).map_err(failed("cannot mount /proc, /dev and /sys"))?;
+    hooks::set_pidfd(make_pidfd, pidfd_target);
+
+    start_threads(&kernel, &poller, &control, notices)
+        .map_err(|e| Outcome::setup_failed(format!("cannot start the sentry's threads: {e}")))?;
+    let files = standard_streams(&config, &poller).map_err(failed("cannot use the standard streams"))?;
+    first_program(&kernel, &config, files)?;
+    Ok(kernel)
+}
+
+/// The root and what the command line laid over it.
+fn mount_tree(config: &SentryConfig, client: Arc<Client>) -> Result<Arc<Namespace>, Errno> {
+    let mut tree: Option<Arc<Namespace>> = None;
+    for m in &config.mounts {
+        let options = HostOptions { mounted_at: m.dest.clone(), ..HostOptions::default() };
+        let host = HostFs::new(client.clone(), m.tree, options)?;
+        let fs: Arc<dyn FileSystem> = match m.mode {
+            MountMode::Overlay => OverlayFs::new(&host, None)?,
+            MountMode::Ro | MountMode::Rw => Arc::new(host),
+        };
+        let options = MountOptions { read_only: m.mode == MountMode::Ro, ..MountOptions::default() };
+        match &tree {
+            None => tree = Some(Namespace::new(fs, options, &config.hide)),
+            Some(t) => drop(t.mount_at(&m.dest, fs, options)?),
+        }
+    }
+    tree.ok_or(Errno::EINVAL)
+}
+
+/// The file systems that are ours alone.
+fn mount_virtual(kernel: &Arc<Kernel>) -> Result<(), Errno> {
+    let plain = MountOptions::default;
+    let tree = &kernel.mounts;
+    tree.mount_at(b"/dev", dev::file_system()?, plain())?;
+    tree.mount_at(b"/dev/shm", TmpFs::new(tmpfs::Options::default())?, plain())?;
+    // /proc and /sys come with their own change.
+    Ok(())
+}
+
+fn make_kernel(
+    config: &SentryConfig,
+    platform: Platform,
+    mounts: Arc<Namespace>,
+    trace: Option<std::os::fd::OwnedFd>,
+    control: &Arc<Control>,
+) -> Arc<Kernel> {
+    let to_launcher = control.clone();
+    let kernel = Arc::new(Kernel {
+        platform,
+        pids: Mutex::default(),
+        ready: Default::default(),
+        timers: Timers::new(),
+        cpus: config.cpus,
+        started: crate::time::monotonic(),
+        forks: Default::default(),
+        hostname: Mutex::new(config.hostname.clone()),
+        mounts,
+        foreground: Mutex::new(FIRST_PID),
+        end: Default::default(),
+        stopped: Box::new(move |signal| {
+            // Without a launcher to hear it nobody would continue us, but then our end is near anyway.
+            let _ = to_launcher.send(&Report::Stopped(signal));
+        }),
+        trace: trace.map(|fd| Box::new(TraceFile(Mutex::new(std::fs::File::from(fd)))) as Box<dyn TraceSink>),
+        missing: Mutex::default(),
+    });
+    let init = new_group(&kernel, config, INIT_PID, Weak::new());
+    kernel.pids.lock().groups.insert(INIT_PID, init);
+    kernel
+}
+
+struct TraceFile(Mutex<std::fs::File>);
+
+impl TraceSink for TraceFile {
+    fn line(&self, text: &str) {
+        use std::io::Write;
+        // A reader that is gone ends the trace, not the run.
+        let _ = self.0.lock().write_all(format!("{text}\n").as_bytes());
+    }
+}
+
+fn start_threads(
+    kernel: &Arc<Kernel>,
+    poller: &Arc<HostPoller>,
+    control: &Arc<Control>,
+    notices: std::os::fd::OwnedFd,
+) -> std::io::Result<()> {
+    let after = |k: &Arc<Kernel>| {
+        let k = k.clone();
+        Box::new(move || run_ready(&k)) as Box<dyn Fn() + Send + Sync>
+    };
+    kernel.timers.start(after(kernel))?;
+    poller.start(after(kernel))?;
+    let (k, c) = (kernel.clone(), control.clone());
+    std::thread::Builder::new().name("control".into()).stack_size(256 << 10).spawn(move || {
+        // Kept open so long as we live: its closing tells the gofer to end.
+        let _notices = notices;
+        obey(&k, &c);
+    })?;
+    kernel.platform.start(Arc::new(Runner(kernel.clone())))
+}
+
+/// Does what the launcher says; its end is ours.
+fn obey(kernel: &Arc<Kernel>, control: &Control) {
+    loop {
+        match control.receive::<Command>() {
+            Ok(Some(Command::Signal { signal, from_terminal: true })) => signals::from_outside(kernel, signal),
+            Ok(Some(Command::Signal { signal, from_terminal: false })) => {
+                if let Some(first) = kernel.group(FIRST_PID) {
+                    signals::send_to_group(&first, SigInfo::user(signal, 0, 0, 0));
+                }
+            }
+            Ok(Some(Command::Kill)) => {
+                kernel.platform.shutdown();
+                kernel.ended(ExitStatus::Signal(libc::SIGKILL, false));
+            }
+            Ok(None) | Err(_) => {
+                kernel.platform.shutdown();
+                std::process::exit(125);
+            }
+        }
+        run_ready(kernel);
+    }
+}
+
+fn make_pidfd(cx: &mut crate::kernel::Ctx<'_>, group: &Arc<ThreadGroup>) -> Result<i32, Errno> {
+    cx.install(pidfd::create(&cx.task.cred(), group.clone(), 0), true)
+}
+
+fn pidfd_target(cx: &crate::kernel::Ctx<'_>, fd: i32) -> Result<i32, Errno> {
+    pidfd::group_of(&*cx.file(fd)?).map(|g| g.pid).ok_or(Errno::EBADF)
+}
+
+fn standard_streams(config: &SentryConfig, poller: &Arc<HostPoller>) -> Result<FdTable, Errno> {
+    let files = FdTable::new();
+    for (n, stream) in config.streams.iter().enumerate() {
+        if *stream == Stream::Closed {
+            continue;
+        }
+        let fd = match n {
+            0 => rustix::io::dup(rustix::stdio::stdin()),
+            1 => rustix::io::dup(rustix::stdio::stdout()),
+            _ => rustix::io::dup(rustix::stdio::stderr()),
+        };
+        let fd = fd.map_err(|e| Errno(e.raw_os_error()))?;
+        rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).map_err(|e| Errno(e.raw_os_error()))?;
+        let stream = HostStream::new(fd, poller)?;
+        if stream.is_terminal() {
+            dev::set_terminal(stream.clone());
+        }
+        files.replace(n as i32, stream.file(), false, u64::MAX)?;
+    }
+    Ok(files)
+}
+
+fn new_group(
+    kernel: &Arc<Kernel>,
+    config: &SentryConfig,
+    pid: i32,
+    parent: Weak<ThreadGroup>,
+) -> Arc<ThreadGroup> {
+    let mut limits = Limits::default();
+    for (slot, (soft, hard)) in limits.0.iter_mut().zip(&config.limits) {
+        *slot = Limit { soft: *soft, hard: *hard };
+    }
+    let mut hand = SigHand::default();
+    for (i, a) in hand.actions.iter_mut().enumerate() {
+        if config.ignored_signals & (1 << i) != 0 && pid != INIT_PID {
+            a.handler = SIG_IGN;
+        }
+    }
+    let state =
+        GroupState { parent, pgid: pid, sid: pid, exit_signal: libc::SIGCHLD, ..GroupState::default() };
+    ThreadGroup::new(
+        Arc::downgrade(kernel),
+        NewGroup { pid, sighand: Arc::new(Mutex::new(hand)), limits, state },
+    )
+}
+
+/// The command: looked up, loaded, and let go.
+fn first_program(kernel: &Arc<Kernel>, config: &SentryConfig, files: FdTable) -> Result<(), Outcome> {
+    let cred = Arc::new(Cred::login(config.uid, config.gid, config.groups.clone()));
+    let root = kernel.mounts.root();
+    let fs = working_directory(&root, config, &cred)?;
+    let init = kernel.group(INIT_PID);
+    let group = new_group(kernel, config, FIRST_PID, init.as_ref().map(Arc::downgrade).unwrap_or_default());
+    let loaded = find_and_load(kernel, config, &fs, &cred, group.limit(resource::STACK))?;
+
+    let thread = first_thread(kernel)?;
+    let Loaded { actions, table, regs, comm, .. } = loaded;
+    let mm = AddressSpace::new(thread.space().clone(), table);
+    let task = Task::new(
+        kernel,
+        NewTask {
+            tid: FIRST_PID,
+            group: group.clone(),
+            thread: thread.clone(),
+            mm,
+            files: Arc::new(files),
+            fs: Arc::new(fs),
+            cred,
+            sig: TaskSignals::default(),
+            name: comm,
+        },
+    );
+    group.state.lock().threads.push(task.clone());
+    group.state.lock().has_execed = true;
+    {
+        let mut pids = kernel.pids.lock();
+        pids.last = FIRST_PID;
+        pids.groups.insert(FIRST_PID, group.clone());
+        pids.tasks.insert(FIRST_PID, task.clone());
+    }
+    if let Some(init) = init {
+        init.state.lock().children.push(group);
+    }
+    task.run.lock().then = Some(Then::Actions(Box::new(move |cx, done| match done {
+        Ok(()) => Err(Stop::Enter(Box::new(regs))),
+        Err((at, error)) => {
+            tracing::error!(at, %error, "the program could not be mapped");
+            signals::begin_exit(&cx.task.group, ExitStatus::Signal(libc::SIGKILL, false));
+            Ok(0)
+        }
+    })));
+    thread.set_cookie(task);
+    thread.reply(Reply::Act(actions));
+    Ok(())
+}
+
+fn first_thread(kernel: &Arc<Kernel>) -> Result<Arc<Thread>, Outcome> {
+    let (tell, hear) = mpsc::channel();
+    kernel.platform.fresh_thread(Box::new(move |t| {
+        // Nobody listens any more only where we have given up.
+        let _ = tell.send(t);
+    }));
+    match hear.recv_timeout(START_LIMIT) {
+        Ok(t) => t.map_err(failed("cannot make an address space")),
+        Err(_) => Err(Outcome::setup_failed("the first address space was not made in time")),
+    }
+}
+
+fn working_directory(root: &VfsPath, config: &SentryConfig, cred: &Arc<Cred>) -> Result<FsContext, Outcome> {
+    let look = Lookup::kernel(root.clone());
+    let cwd = match look.resolve(&config.cwd, true) {
+        Ok(p) if p.inode().kind() == FileKind::Dir => p,
+        _ if !config.cwd_explicit => root.clone(),
+        other => {
+            let error = other.err().unwrap_or(Errno::ENOTDIR);
+            let name = String::from_utf8_lossy(&config.cwd).into_owned();
+            return Err(Outcome::setup_failed(format!("cannot start in {name}: {error}")));
+        }
+    };
+    let _ = cred;
+    Ok(FsContext::new(root.clone(), cwd, config.umask))
+}
+
+/// The exit codes of a shell: 127 for what is not there, 126 for what cannot be run.
+fn find_and_load(
+    kernel: &Arc<Kernel>,
+    config: &SentryConfig,
+    fs: &FsContext,
+    cred: &Arc<Cred>,
+    stack_limit: u64,
+) -> Result<Loaded, Outcome> {
+    let name = config.argv.first().cloned().unwrap_or_default();
+    let shown = String::from_utf8_lossy(&name).into_owned();
+    let look = Lookup { fs: fs.get(), cred: cred.clone(), base: None };
+    let (path, file) = find(&look, &name, &config.env).map_err(|e| match e {
+        Errno::ENOENT if !name.contains(&b'/') => {
+            Outcome::cannot_run(127, format!("{shown}: command not found"))
+        }
+        Errno::ENOENT | Errno::ENOTDIR => Outcome::cannot_run(127, format!("{shown}: {}", text(e))),
+        e => Outcome::cannot_run(126, format!("{shown}: {}", text(e))),
+    })?;
+    let env = ExecEnv {
+        open: &|p| look.open_exec(p, 0),
+        cred,
+        vdso: kernel.platform.vdso(),
+        stack_limit,
+        secure: false,
+    };
+    let args = ExecArgs { file, path, argv: config.argv.clone(), envp: config.env.clone() };
+    loader::load(args, &env).map_err(|e| Outcome::cannot_run(126, format!("{shown}: {}", text(e))))
+}
+
+fn text(e: Errno) -> String {
+    match e {
+        Errno::ENOENT => "no such file or directory".into(),
+        Errno::ENOTDIR => "not a directory".into(),
+        Errno::EACCES => "permission denied".into(),
+        Errno::ENOEXEC => "not a program that can be run here (ELF for x86-64, or a script with #!)".into(),
+        Errno::ELIBBAD => "its interpreter is not a valid ELF program".into(),
+        Errno::E2BIG => "the argument list is too long".into(),
+        other => other.to_string(),
+    }
+}
+
+/// As execvp(3): a name with a slash is a path; others are sought in `PATH`, and permission denied somewhere is told
+/// only where nothing better is found.
+fn find(look: &Lookup, name: &[u8], env: &[Vec<u8>]) -> Result<(Vec<u8>, Arc<crate::vfs::File>), Errno> {
+    if name.contains(&b'/') {
+        let place = look.resolve(name, true)?;
+        if place.inode().kind() == FileKind::Dir {
+            return Err(Errno::EACCES);
+        }
+        return Ok((name.to_vec(), look.open_exec(name, 0)?));
+    }
+    let path = env.iter().find_map(|e| e.strip_prefix(b"PATH=")).unwrap_or(b"/usr/local/bin:/bin:/usr/bin");
+    let mut worst = Errno::ENOENT;
+    for dir in path.split(|b| *b == b':') {
+        let full = if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() };
+        match look.open_exec(&full, 0) {
+            Ok(file) => return Ok((full, file)),
+            Err(Errno::EACCES) => worst = Errno::EACCES,
+            Err(_) => {}
+        }
+    }
+    Err(worst)
+}
+
+/// Calls that were made but do not exist here, once, at the end and only for those who ask.
+fn tell_missing(kernel: &Kernel) {
+    for (nr, times) in kernel.missing.lock().iter() {
+        tracing::info!(nr, times, "a call that is not implemented was made");
+    }
+}
