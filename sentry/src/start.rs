@@ -16,6 +16,7 @@ use crate::control::{Command, Control, Outcome, Report};
 use crate::cred::Cred;
 use crate::fsimpl::host::{poller::HostPoller, stream::HostStream, HostFs, HostOptions};
 use crate::fsimpl::overlay::OverlayFs;
+use crate::fsimpl::proc::ProcFs;
 use crate::fsimpl::tmpfs::{self, TmpFs};
 use crate::fsimpl::{dev, pidfd};
 use crate::kernel::task::{NewTask, TaskSignals, Then};
@@ -60,7 +61,7 @@ fn set_up(start: Start) -> Result<Arc<Kernel>, Outcome> {
     // Until invalidations are read, the gofer's notices only tell that it lives.
     let client = Client::connect(gofer)
         .map_err(|e| Outcome::setup_failed(format!("the gofer does not answer: {e}")))?;
-    drop(proc_files);
+    crate::host_facts::host_facts_capture(proc_files);
     let poller = HostPoller::new().map_err(failed("cannot make the poller of host descriptors"))?;
     let mounts = mount_tree(&config, Arc::new(client)).map_err(failed("cannot mount the root"))?;
     let kernel = make_kernel(&config, platform, mounts, trace, &control);
@@ -99,7 +100,11 @@ fn mount_virtual(kernel: &Arc<Kernel>) -> Result<(), Errno> {
     let tree = &kernel.mounts;
     tree.mount_at(b"/dev", dev::file_system()?, plain())?;
     tree.mount_at(b"/dev/shm", TmpFs::new(tmpfs::Options::default())?, plain())?;
-    // /proc and /sys come with their own change.
+    let proc = ProcFs::new();
+    proc.set_kernel(kernel);
+    tree.mount_at(b"/proc", proc, MountOptions { nosuid: true, noexec: true, nodev: true, ..plain() })?;
+    let sys = crate::fsimpl::sys::file_system(kernel.cpus)?;
+    tree.mount_at(b"/sys", sys, MountOptions { read_only: true, nosuid: true, noexec: true, nodev: true, ..plain() })?;
     Ok(())
 }
 
