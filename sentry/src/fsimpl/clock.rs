@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::vfs::inode::FileTime;
+use crate::vfs::{path_text, VfsPath};
 
 /// The time that goes into inodes: the coarse clock, as Linux does (inode(7)).
 pub fn now() -> FileTime {
@@ -20,4 +21,17 @@ pub fn anonymous_dev() -> u64 {
 pub const fn make_dev(major: u32, minor: u32) -> u64 {
     let (major, minor) = (major as u64, minor as u64);
     (major & 0xfff) << 8 | (minor & 0xff) | (minor & 0xffff_ff00) << 12 | (major & 0xffff_f000) << 32
+}
+
+/// The path of a place from the root of everything, as `/proc/PID/maps` shows it; empty where there is no place.
+pub fn full_path(place: Option<&VfsPath>) -> String {
+    let Some(place) = place else { return String::new() };
+    let mut root = place.clone();
+    loop {
+        let up = root.up();
+        if up.same(&root) {
+            return String::from_utf8_lossy(&path_text(place, &root)).into_owned();
+        }
+        root = up;
+    }
 }

@@ -8,10 +8,11 @@ use linux_abi::{Errno, Result};
 use parking_lot::Mutex;
 
 use super::{Change, OvlInode};
+use crate::fsimpl::clock::full_path;
 use crate::fsimpl::tmpfs::TmpInode;
 use crate::mm::{Mappable, Sink, Source};
 use crate::vfs::inode::DirEntry;
-use crate::vfs::{File, FileKind, FileOps, Inode, Ioctl};
+use crate::vfs::{File, FileKind, FileOps, Inode, Ioctl, VfsPath};
 
 impl OvlInode {
     pub(super) fn open_ovl(self: Arc<Self>, flags: u32) -> Result<Arc<dyn FileOps>> {
@@ -76,7 +77,7 @@ impl FileOps for OvlFile {
     }
     fn mappable(&self, file: &File) -> Result<Arc<dyn Mappable>> {
         let below = if self.inode.bytes_below() { Some(self.below.mappable(file)?) } else { None };
-        Ok(Arc::new(OvlMap { inode: self.inode.clone(), below }))
+        Ok(Arc::new(OvlMap { inode: self.inode.clone(), below, place: file.path.clone() }))
     }
     fn truncate(&self, file: &File, size: u64) -> Result<()> {
         FileOps::truncate(&*self.inode, file, size)
@@ -115,8 +116,8 @@ impl FileOps for OvlInode {
     fn seek(&self, file: &File, offset: i64, whence: u32) -> Result<u64> {
         self.whole()?.seek(file, offset, whence)
     }
-    fn mappable(&self, _file: &File) -> Result<Arc<dyn Mappable>> {
-        Ok(Arc::new(OvlMap { inode: self.me()?, below: None }))
+    fn mappable(&self, file: &File) -> Result<Arc<dyn Mappable>> {
+        Ok(Arc::new(OvlMap { inode: self.me()?, below: None, place: file.path.clone() }))
     }
     fn truncate(&self, _file: &File, size: u64) -> Result<()> {
         let set = crate::vfs::inode::SetAttrs { size: Some(size), ..Default::default() };
@@ -141,6 +142,7 @@ impl FileOps for OvlInode {
 struct OvlMap {
     inode: Arc<OvlInode>,
     below: Option<Arc<dyn Mappable>>,
+    place: Option<VfsPath>,
 }
 
 impl Mappable for OvlMap {
@@ -156,7 +158,7 @@ impl Mappable for OvlMap {
         (self.inode.dev, self.inode.ino)
     }
     fn name(&self) -> String {
-        self.below.as_ref().map_or_else(String::new, |b| b.name())
+        full_path(self.place.as_ref())
     }
 }
 

@@ -17,9 +17,7 @@ fn file(s: &Subject, n: i32) -> Result<Arc<File>> {
 /// Read and write bits say how it was opened (proc(5)).
 pub(super) fn link_perm(s: &Subject, n: i32) -> u32 {
     match s.task().and_then(|t| t.files().get(n)) {
-        Ok(f) => {
-            (if f.readable() { 0o500 } else { 0o100 }) | (if f.writable() { 0o300 } else { 0o100 })
-        }
+        Ok(f) => (if f.readable() { 0o500 } else { 0o100 }) | (if f.writable() { 0o300 } else { 0o100 }),
         Err(_) => 0o700,
     }
 }

@@ -204,7 +204,8 @@ fn meminfo() -> Vec<u8> {
     let info = rustix::system::sysinfo();
     let kb = |v: u64| v.saturating_mul(info.mem_unit as u64) / 1024;
     let (total, free) = (kb(info.totalram), kb(info.freeram));
-    format!("MemTotal:       {total:>8} kB\nMemFree:        {free:>8} kB\nMemAvailable:   {free:>8} kB\n").into_bytes()
+    format!("MemTotal:       {total:>8} kB\nMemFree:        {free:>8} kB\nMemAvailable:   {free:>8} kB\n")
+        .into_bytes()
 }
 
 fn loadavg(k: &Kernel, _s: &Shared) -> Vec<u8> {
@@ -262,7 +263,8 @@ fn version(_k: &Kernel, _s: &Shared) -> Vec<u8> {
 
 fn vmstat() -> Vec<u8> {
     let free = host_facts::get().meminfo("MemFree").unwrap_or(0) / 4;
-    format!("nr_free_pages {free}\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\npgfault 0\npgmajfault 0\n").into_bytes()
+    format!("nr_free_pages {free}\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\npgfault 0\npgmajfault 0\n")
+        .into_bytes()
 }
 
 fn hostname(k: &Kernel, _s: &Shared) -> Vec<u8> {
@@ -278,4 +280,21 @@ fn set_hostname(k: &Kernel, text: &[u8]) -> Result<()> {
     }
     *k.hostname.lock() = name.to_vec();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_make_a_tree() {
+        assert!(matches!(child("", "net"), Some(Child::Leaf(_))));
+        assert!(matches!(child("", "sys"), Some(Child::Dir("sys"))));
+        assert!(matches!(child("sys", "kernel"), Some(Child::Dir("sys/kernel"))));
+        assert!(matches!(child("sys/kernel", "random"), Some(Child::Dir("sys/kernel/random"))));
+        assert!(matches!(child("sys/kernel/random", "uuid"), Some(Child::Leaf(_))));
+        assert!(child("sys", "kern").is_none() && child("sys/kernel/random", "x").is_none());
+        assert_eq!(names("sys/net"), ["core", "ipv4", "ipv6", "unix"]);
+        assert!(matches!(child("net", "dev"), Some(Child::Leaf(_))));
+    }
 }

@@ -20,4 +20,5 @@ pub(super) const UDP6: &str = "  sl  local_address                         remot
 pub(super) const UNIX: &str = "Num       RefCount Protocol Flags    Type St Inode Path\n";
 pub(super) const ROUTE: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT                                                       \n";
 pub(super) const IF_INET6: &str = "00000000000000000000000000000001 01 80 10 80       lo\n";
-pub(super) const ARP: &str = "IP address       HW type     Flags       HW address            Mask     Device\n";
+pub(super) const ARP: &str =
+    "IP address       HW type     Flags       HW address            Mask     Device\n";

@@ -26,7 +26,9 @@ const PIDS: u64 = 1 << 12;
 pub(super) enum Node {
     Root,
     /// `self` and `thread-self`.
-    OwnLink { thread: bool },
+    OwnLink {
+        thread: bool,
+    },
     /// A directory of the fixed tree, by its path.
     GlobalDir(&'static str),
     Global(usize),
@@ -205,7 +207,8 @@ impl ProcInode {
                 }
             }
             Node::Process(s) => {
-                let dirs = ["fd", "fdinfo", "net", "task"].into_iter().filter(|n| !(s.thread && *n == "task"));
+                let dirs =
+                    ["fd", "fdinfo", "net", "task"].into_iter().filter(|n| !(s.thread && *n == "task"));
                 let names = dirs.chain(process::ENTRIES.iter().map(|e| e.name));
                 for (i, name) in names.enumerate() {
                     put(fixed(i), name.to_owned(), self.process_child(s, name)?);

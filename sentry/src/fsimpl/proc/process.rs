@@ -62,7 +62,9 @@ pub(super) static ENTRIES: &[Entry] = &[
     private("maps", 0o444, |s| Ok(s.task().map_or_else(|_| Vec::new(), |t| t.mm().maps_text().into_bytes()))),
     text("mountinfo", |s| mounts(s, true)),
     text("mounts", |s| mounts(s, false)),
-    text("oom_adj", |s| Ok(format!("{}\n", s.group()?.oom_score_adj.load(Ordering::Relaxed) * 17 / 1000).into())),
+    text("oom_adj", |s| {
+        Ok(format!("{}\n", s.group()?.oom_score_adj.load(Ordering::Relaxed) * 17 / 1000).into())
+    }),
     text("oom_score", |s| {
         let adj = s.group()?.oom_score_adj.load(Ordering::Relaxed);
         Ok(format!("{}\n", (666 + adj * 2 / 3).max(0)).into_bytes())
@@ -73,7 +75,9 @@ pub(super) static ENTRIES: &[Entry] = &[
     text("schedstat", |_| Ok(b"0 0 0\n".to_vec())),
     text("sessionid", |_| Ok(b"4294967295".to_vec())),
     text("setgroups", |_| Ok(b"allow\n".to_vec())),
-    private("smaps", 0o444, |s| Ok(s.task().map_or_else(|_| Vec::new(), |t| t.mm().smaps_text().into_bytes()))),
+    private("smaps", 0o444, |s| {
+        Ok(s.task().map_or_else(|_| Vec::new(), |t| t.mm().smaps_text().into_bytes()))
+    }),
     private("smaps_rollup", 0o444, status::smaps_rollup),
     text("stat", status::stat),
     text("statm", status::statm),

@@ -117,17 +117,16 @@ fn low(set: u64) -> u64 {
 pub(super) fn statm(s: &Subject) -> Result<Vec<u8>> {
     s.group()?;
     let m = s.task().map_or_else(|_| Default::default(), |t| t.mm().statm());
-    let line = format!(
-        "{} {} {} {} {} {} {}\n",
-        m.size, m.resident, m.shared, m.text, m.lib, m.data, m.dirty
-    );
+    let line =
+        format!("{} {} {} {} {} {} {}\n", m.size, m.resident, m.shared, m.text, m.lib, m.data, m.dirty);
     Ok(line.into_bytes())
 }
 
 pub(super) fn smaps_rollup(s: &Subject) -> Result<Vec<u8>> {
     let mm = s.task()?.mm();
     let kb = mm.statm().resident * 4;
-    let mut out = String::from("00010000-7ffffffff000 ---p 00000000 00:00 0                              [rollup]\n");
+    let mut out =
+        String::from("00010000-7ffffffff000 ---p 00000000 00:00 0                              [rollup]\n");
     for key in ["Rss", "Pss", "Private_Dirty"] {
         let _ = writeln!(out, "{:<16}{kb:>8} kB", format!("{key}:"));
     }
@@ -164,7 +163,8 @@ pub(super) fn status(s: &Subject) -> Result<Vec<u8>> {
         let st = group.state.lock();
         (st.pgid, st.sid, st.threads.len().max(1))
     };
-    let _ = writeln!(o, "NStgid:\t{}\nNSpid:\t{}\nNSpgid:\t{pgid}\nNSsid:\t{sid}\nKthread:\t0", group.pid, s.tid);
+    let _ =
+        writeln!(o, "NStgid:\t{}\nNSpid:\t{}\nNSpgid:\t{pgid}\nNSsid:\t{sid}\nKthread:\t0", group.pid, s.tid);
     if let Some(t) = &task {
         memory(&mut o, t);
     }

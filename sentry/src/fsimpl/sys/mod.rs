@@ -31,9 +31,7 @@ fn dir(at: &Arc<TmpInode>, path: &str) -> Result<Arc<TmpInode>> {
                 Some(t) if t.kind() == FileKind::Dir => t.me()?,
                 _ => return Err(Errno::ENOTDIR),
             },
-            Err(_) => {
-                at.create_tmp(name.as_bytes(), &NewNode::Dir, Owner { uid: 0, gid: 0, perm: 0o755 })?
-            }
+            Err(_) => at.create_tmp(name.as_bytes(), &NewNode::Dir, Owner { uid: 0, gid: 0, perm: 0o755 })?,
         };
     }
     Ok(at)
@@ -58,7 +56,8 @@ pub fn cpu_list(cpus: usize) -> String {
 /// A mask of processors as the kernel prints it: words of 32 bits, the highest first.
 pub fn cpu_mask(cpus: impl Fn(usize) -> bool, count: usize) -> String {
     let words = count.max(1).div_ceil(32);
-    let word = |w: usize| (0..32).filter(|b| w * 32 + b < count && cpus(w * 32 + b)).fold(0u32, |m, b| m | 1 << b);
+    let word =
+        |w: usize| (0..32).filter(|b| w * 32 + b < count && cpus(w * 32 + b)).fold(0u32, |m, b| m | 1 << b);
     let last = if words == 1 { count.clamp(1, 32).div_ceil(4) } else { 8 };
     let mut out = format!("{:0last$x}", word(words - 1));
     for w in (0..words - 1).rev() {
@@ -140,4 +139,19 @@ pub fn file_system(cpus: usize) -> Result<Arc<SysFs>> {
         dir(root, path)?;
     }
     Ok(Arc::new(SysFs(fs)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors_as_text() {
+        assert_eq!((cpu_list(1), cpu_list(4)), ("0".to_owned(), "0-3".to_owned()));
+        assert_eq!(cpu_mask(|_| true, 2), "3");
+        assert_eq!(cpu_mask(|c| c == 33, 40), "00000002,00000000");
+        let fs = file_system(2).unwrap();
+        let cpu = dir(fs.0.tmp_root(), "devices/system/cpu/cpu1/topology").unwrap();
+        assert!(cpu.lookup(b"core_id").is_ok());
+    }
 }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use linux_abi::{Errno, Result};
 
 use super::{Body, TmpInode};
+use crate::fsimpl::clock::full_path;
 use crate::mm::{Mappable, Sink, Source};
 use crate::vfs::inode::DirEntry;
-use crate::vfs::{File, FileOps, Inode};
+use crate::vfs::{File, FileOps, Inode, VfsPath};
 
 impl TmpInode {
     fn regular(&self) -> Result<&super::Content> {
@@ -59,9 +60,9 @@ impl FileOps for TmpInode {
             _ => Err(Errno::EINVAL),
         }
     }
-    fn mappable(&self, _file: &File) -> Result<Arc<dyn Mappable>> {
+    fn mappable(&self, file: &File) -> Result<Arc<dyn Mappable>> {
         self.regular().map_err(|_| Errno::ENODEV)?;
-        Ok(Arc::new(Mapped(self.me()?)))
+        Ok(Arc::new(Mapped { inode: self.me()?, place: file.path.clone(), label: file.label.clone() }))
     }
     fn readdir(&self, _file: &File, cookie: u64, max: usize) -> Result<Vec<DirEntry>> {
         let list = self.dir_ref()?.lock().list(cookie, max);
@@ -96,17 +97,25 @@ impl FileOps for TmpInode {
 }
 
 /// A tmpfs file as mmap(2) sees it.
-struct Mapped(Arc<TmpInode>);
+struct Mapped {
+    inode: Arc<TmpInode>,
+    place: Option<VfsPath>,
+    /// The name of a file without a place (memfd_create(2)).
+    label: String,
+}
 
 impl Mappable for Mapped {
     fn descriptor(&self, shared: bool, writable: bool) -> Result<Arc<OwnedFd>> {
         // The memfd is always writable: a mapping that must not write is made as a private one by mm.
-        self.0.regular()?.map_fd(shared, writable)
+        self.inode.regular()?.map_fd(shared, writable)
     }
     fn identity(&self) -> (u64, u64) {
-        self.0.attrs().map_or((0, 0), |a| (a.dev, a.ino))
+        self.inode.attrs().map_or((0, 0), |a| (a.dev, a.ino))
     }
     fn name(&self) -> String {
-        String::new()
+        match &self.place {
+            Some(_) => full_path(self.place.as_ref()),
+            None => self.label.clone(),
+        }
     }
 }
