@@ -25,11 +25,6 @@ pub mod time;
 pub mod socket;
 pub mod socket_msg;
 pub mod sockopt;
-pub mod identity;
-pub mod prctl;
-pub mod sched;
-pub mod system;
-pub mod time;
 pub mod table;
 
 pub use args::{Fd, FromArg};

@@ -200,7 +200,7 @@ fn send(
     }
     let nowait = flags & libc::MSG_DONTWAIT != 0 || file.nonblocking();
     set_deadline(cx, s.options.send_timeout.load(Ordering::Relaxed));
-    let len = ranges.len();
+    let len = ranges.total();
     // What went before this run took the files with it.
     if cx.block.progress > 0 {
         out.files.clear();
@@ -257,7 +257,7 @@ fn receive(
     let peek = flags & libc::MSG_PEEK != 0;
     set_deadline(cx, s.options.receive_timeout.load(Ordering::Relaxed));
     let whole = flags & libc::MSG_WAITALL != 0 && s.is_stream() && !peek;
-    let len = ranges.len();
+    let len = ranges.total();
     loop {
         let done = cx.block.progress as usize;
         let tried = s.receive(&mut ranges.buf(&cx.mem, done, MAX_RW), peek);
