@@ -148,7 +148,8 @@ mod tests {
     #[test]
     fn the_last_word_is_heard_though_ours_was_not() {
         let (launcher, sentry) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).expect("a pair");
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .expect("a pair");
         let (launcher, sentry) = (Control::new(launcher), Control::new(sentry));
         launcher.send(&Command::Kill).expect("sent");
         sentry.done(Outcome::exited(7)).expect("sent");

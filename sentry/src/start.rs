@@ -104,7 +104,11 @@ fn mount_virtual(kernel: &Arc<Kernel>) -> Result<(), Errno> {
     proc.set_kernel(kernel);
     tree.mount_at(b"/proc", proc, MountOptions { nosuid: true, noexec: true, nodev: true, ..plain() })?;
     let sys = crate::fsimpl::sys::file_system(kernel.cpus)?;
-    tree.mount_at(b"/sys", sys, MountOptions { read_only: true, nosuid: true, noexec: true, nodev: true, ..plain() })?;
+    tree.mount_at(
+        b"/sys",
+        sys,
+        MountOptions { read_only: true, nosuid: true, noexec: true, nodev: true, ..plain() },
+    )?;
     Ok(())
 }
 
@@ -175,7 +179,9 @@ fn start_threads(
 fn obey(kernel: &Arc<Kernel>, control: &Control) {
     loop {
         match control.receive::<Command>() {
-            Ok(Some(Command::Signal { signal, from_terminal: true })) => signals::from_outside(kernel, signal),
+            Ok(Some(Command::Signal { signal, from_terminal: true })) => {
+                signals::from_outside(kernel, signal)
+            }
             Ok(Some(Command::Signal { signal, from_terminal: false })) => {
                 if let Some(first) = kernel.group(FIRST_PID) {
                     signals::send_to_group(&first, SigInfo::user(signal, 0, 0, 0));

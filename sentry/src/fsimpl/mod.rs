@@ -11,7 +11,7 @@ pub mod pidfd;
 pub mod pipe;
 pub mod proc;
 pub mod signalfd;
+pub mod socket;
 pub mod sys;
 pub mod timerfd;
 pub mod tmpfs;
-pub mod socket;

@@ -109,10 +109,7 @@ pub fn exit(cx: &mut Ctx<'_>, code: i32) -> SysResult {
 }
 
 /// Wakes who waits for the caller's robust futexes, then goes on.
-fn after_wakes(
-    cx: &mut Ctx<'_>,
-    then: impl FnOnce(&mut Ctx<'_>) -> SysResult + Send + 'static,
-) -> SysResult {
+fn after_wakes(cx: &mut Ctx<'_>, then: impl FnOnce(&mut Ctx<'_>) -> SysResult + Send + 'static) -> SysResult {
     let wakes = robust::release(cx.task);
     if wakes.is_empty() {
         return then(cx);

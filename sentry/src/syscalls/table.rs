@@ -6,7 +6,7 @@ use platform::{ArgShape, CallShape, CALLS};
 use crate::kernel::{Ctx, SysResult};
 use crate::syscalls::args::FromArg;
 use crate::syscalls::{fs_attr, fs_copy, fs_dir, fs_fcntl, fs_io, fs_open, fs_path, fs_stat, fs_xattr};
-use crate::syscalls::{identity, memory, prctl, sched, system, time};
+use crate::syscalls::{identity, prctl, sched, system, time};
 use crate::syscalls::{process, signals};
 
 /// One system call.
@@ -225,7 +225,6 @@ pub static ENTRIES: &[Entry] = &[
     call!(329, pkey_mprotect, [V, V, V, V], crate::syscalls::memory::pkey_mprotect),
     call!(330, pkey_alloc, [V, V], crate::syscalls::memory::pkey_alloc),
     call!(331, pkey_free, [V], crate::syscalls::memory::pkey_free),
-
     // --- processes and threads (syscalls/process.rs)
     call!(39, getpid, [], process::getpid),
     call!(56, clone, [V, V, V, V, V], process::clone),
@@ -275,7 +274,6 @@ pub static ENTRIES: &[Entry] = &[
     call!(302, prlimit64, [V, V, ins(16), V], identity::prlimit64),
     call!(157, prctl, [V, V, V, V, V], prctl::prctl),
     call!(158, arch_prctl, [V, V], prctl::arch_prctl, CallShape::LOCAL),
-
     // --- signals (syscalls/signals.rs)
     call!(13, rt_sigaction, [V, ins(32), outs(32), V], signals::rt_sigaction),
     call!(14, rt_sigprocmask, [V, ins(8), outs(8), V], signals::rt_sigprocmask),
@@ -309,7 +307,6 @@ pub static ENTRIES: &[Entry] = &[
     call!(229, clock_getres, [V, V], time::clock_getres),
     call!(230, clock_nanosleep, [V, V, ins(16), V], time::clock_nanosleep, CallShape::LOCAL),
     call!(305, clock_adjtime, [V, V], time::clock_adjtime),
-
     // --- futex and scheduling (syscalls/sched.rs)
     call!(24, sched_yield, [], sched::sched_yield, CallShape::LOCAL),
     call!(142, sched_setparam, [V, V], sched::sched_setparam),
@@ -328,7 +325,6 @@ pub static ENTRIES: &[Entry] = &[
     call!(274, get_robust_list, [V, V, V], sched::get_robust_list),
     call!(314, sched_setattr, [V, V, V], sched::sched_setattr),
     call!(315, sched_getattr, [V, V, V, V], sched::sched_getattr),
-
     // --- readiness: poll, select, epoll, eventfd (syscalls/readiness.rs)
     call!(7, poll, [ina(1, 8), V, V], crate::syscalls::readiness::poll),
     call!(271, ppoll, [ina(1, 8), V, ins(16), ins(8), V], crate::syscalls::readiness::ppoll),
@@ -372,7 +368,6 @@ pub static ENTRIES: &[Entry] = &[
     call!(299, recvmmsg, [V, V, V, V, ins(16)], crate::syscalls::socket_msg::recvmmsg),
     call!(54, setsockopt, [V, V, V, inb(4), V], crate::syscalls::sockopt::setsockopt),
     call!(55, getsockopt, [V, V, V, V, ins(4)], crate::syscalls::sockopt::getsockopt),
-
     // --- the system (syscalls/system.rs)
     call!(63, uname, [V], system::uname),
     call!(99, sysinfo, [V], system::sysinfo),
