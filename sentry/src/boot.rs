@@ -74,6 +74,8 @@ fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> 
         .collect::<Result<_, String>>()?;
 
     crate::loader::auxv::capture();
+    // The first look at a clock reads the auxiliary vector, which the filter no longer lets us.
+    crate::time::monotonic();
     lockdown::before_zygote(&config).map_err(|error| format!("cannot confine the sentry: {error}"))?;
     let shapes = syscalls::table::shapes(trace.is_some());
     let platform = Platform::boot(platform::Config { shapes, cpus: config.cpus })
