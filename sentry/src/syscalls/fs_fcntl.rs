@@ -19,6 +19,9 @@ use crate::wait_queue::PollEvents;
 const F_OFD_GETLK: i32 = 36;
 const F_OFD_SETLK: i32 = 37;
 const F_OFD_SETLKW: i32 = 38;
+/// What the C library makes of `F_GETOWN`.
+const F_GETOWN_EX: i32 = 16;
+const F_SETOWN_EX: i32 = 15;
 const F_DUPFD_QUERY: i32 = 1027;
 
 /// What `F_SETFL` changes (fcntl(2)).
@@ -72,6 +75,14 @@ pub fn fcntl(cx: &mut Ctx<'_>, fd: Fd, cmd: i32, arg: u64) -> SysResult {
         // No SIGIO is ever sent; an owner that is read back is none.
         libc::F_GETOWN => Ok(0),
         libc::F_SETOWN => Ok(0),
+        F_GETOWN_EX => {
+            UserPtr::<[i32; 2]>::new(arg).write(&cx.mem, &[0, 0])?;
+            Ok(0)
+        }
+        F_SETOWN_EX => {
+            UserPtr::<[i32; 2]>::new(arg).read(&cx.mem)?;
+            Ok(0)
+        }
         F_DUPFD_QUERY => {
             let other = cx.file_any(arg as i32)?;
             Ok(Arc::ptr_eq(&file, &other) as u64)

@@ -353,7 +353,12 @@ pub fn lseek(cx: &mut Ctx<'_>, fd: Fd, offset: i64, whence: u32) -> SysResult {
         Positioning::Host => return Ok(file.ops.seek(&file, offset, whence)?),
         Positioning::Offset => {}
     }
-    let is_dir = file.inode().is_some_and(|i| i.kind() == FileKind::Dir);
+    let kind = file.inode().map(|i| i.kind());
+    // The devices that have a position at all (null, zero, random) stay at 0 wherever they are sent.
+    if kind == Some(FileKind::Char) {
+        return Ok(0);
+    }
+    let is_dir = kind == Some(FileKind::Dir);
     let mut pos = file.pos.lock();
     let base = match whence as i32 {
         libc::SEEK_SET => 0,
@@ -365,7 +370,8 @@ pub fn lseek(cx: &mut Ctx<'_>, fd: Fd, offset: i64, whence: u32) -> SysResult {
         }
         _ => return Err(Errno::EINVAL.into()),
     };
-    let to = base.checked_add(offset).ok_or(Errno::EOVERFLOW)?;
+    // What overflows is negative, and no position is (lseek(2)).
+    let to = base.wrapping_add(offset);
     *pos = u64::try_from(to).map_err(|_| Errno::EINVAL)?;
     Ok(*pos)
 }

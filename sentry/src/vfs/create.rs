@@ -2,7 +2,7 @@
 
 use linux_abi::{Errno, Result};
 
-use super::inode::{FileKind, NewNode, Owner};
+use super::inode::{CachePolicy, FileKind, NewNode, Owner};
 use super::path::VfsPath;
 use super::permission::{self, Access};
 use super::walk::Lookup;
@@ -46,6 +46,10 @@ pub(super) fn check_add(look: &Lookup, dir: &VfsPath, name: &[u8]) -> Result<()>
 
 /// Makes a node of this name in a directory; `EEXIST`.
 pub fn make_in(look: &Lookup, dir: &VfsPath, name: &[u8], node: &NewNode, mode: u32) -> Result<VfsPath> {
+    // Where names are made up on the fly (proc), one that is not there is never made: the look-up has the last word.
+    if dir.inode().cache_policy() == CachePolicy::Never {
+        return Err(Errno::ENOENT);
+    }
     check_add(look, dir, name)?;
     let owner = owner_in(look, dir, node, mode)?;
     let _dir = dir.dentry.lock_dir();
