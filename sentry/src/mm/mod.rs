@@ -14,7 +14,7 @@ use linux_abi::Result;
 pub use maps::Statm;
 pub use platform::Action;
 pub use space::{AddressSpace, Begun, Plan};
-pub use user::{Mem, Sink, SliceSource, Source, UserBuf, UserPtr, VecSink};
+pub use user::{is_reserved, Mem, Nowhere, Sink, SliceSource, Source, UserBuf, UserPtr, VecSink};
 
 pub use vma::{Vma, VmaTable};
 

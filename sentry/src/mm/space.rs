@@ -106,6 +106,21 @@ impl AddressSpace {
         f(&self.state.lock().table)
     }
 
+    /// How many bytes of a range, from its start, the guest may write. What it may not is known here before a file gives
+    /// bytes away that nobody then receives: the stub copies results out only with the reply.
+    pub fn writable_len(&self, addr: u64, len: usize) -> usize {
+        let end = addr.saturating_add(len as u64);
+        let state = self.state.lock();
+        let mut at = addr;
+        for v in state.table.overlapping(addr, end) {
+            if v.start > at || v.prot & libc::PROT_WRITE == 0 {
+                break;
+            }
+            at = v.end;
+        }
+        (at.min(end) - addr) as usize
+    }
+
     /// Changes what only the table knows (names, marks).
     pub fn change_table<R>(&self, f: impl FnOnce(&mut VmaTable) -> R) -> R {
         f(&mut self.state.lock().table)

@@ -268,3 +268,48 @@ impl Source for SliceSource<'_> {
         Ok(n)
     }
 }
+
+/// A guest range in which there is nothing: it wants or has bytes, and each try is `EFAULT`.
+pub struct Nowhere(pub usize);
+
+impl Sink for Nowhere {
+    fn remaining(&self) -> usize {
+        self.0
+    }
+    fn put(&mut self, data: &[u8]) -> Result<usize> {
+        if data.is_empty() {
+            Ok(0)
+        } else {
+            Err(Errno::EFAULT)
+        }
+    }
+    fn put_from_fd(&mut self, fd: BorrowedFd<'_>, offset: Option<u64>, _nowait: bool) -> Result<usize> {
+        // At the end of a file there is nothing to copy and so no fault.
+        let mut probe = [0];
+        match offset.map(|o| rustix::io::pread(fd, &mut probe, o)) {
+            Some(Ok(0)) => Ok(0),
+            _ => Err(Errno::EFAULT),
+        }
+    }
+}
+
+impl Source for Nowhere {
+    fn remaining(&self) -> usize {
+        self.0
+    }
+    fn take(&mut self, buf: &mut [u8]) -> Result<usize> {
+        if buf.is_empty() {
+            Ok(0)
+        } else {
+            Err(Errno::EFAULT)
+        }
+    }
+    fn take_to_fd(&mut self, _fd: BorrowedFd<'_>, _offset: Option<u64>, _nowait: bool) -> Result<usize> {
+        Err(Errno::EFAULT)
+    }
+}
+
+/// Whether a range touches what the platform keeps in each address space: for the guest there is nothing there.
+pub fn is_reserved(addr: u64, len: usize) -> bool {
+    addr < platform::STUB_RANGE.end && addr.saturating_add(len as u64) > platform::STUB_RANGE.start
+}

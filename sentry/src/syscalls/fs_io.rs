@@ -9,7 +9,7 @@ use linux_abi::Errno;
 
 use crate::kernel::{Ctx, Restart, Stop, SysResult};
 use crate::limits::resource;
-use crate::mm::{Mem, Sink, Source, UserBuf, UserPtr};
+use crate::mm::{is_reserved, AddressSpace, Mem, Nowhere, Sink, Source, UserBuf, UserPtr};
 use crate::signal::info::SI_KERNEL;
 use crate::signal::SigInfo;
 use crate::syscalls::Fd;
@@ -18,6 +18,8 @@ use crate::wait_queue::PollEvents;
 
 /// The most bytes that one call moves (read(2): "at most 0x7ffff000").
 pub const MAX_RW: usize = 0x7fff_f000;
+/// Where guest addresses end (`TASK_SIZE_MAX`).
+const GUEST_END: u64 = 0x7fff_ffff_f000;
 /// The most ranges of readv(2).
 pub const IOV_MAX: usize = 1024;
 
@@ -35,8 +37,12 @@ pub enum Ranges {
 }
 
 impl Ranges {
-    pub fn one(addr: u64, len: usize) -> Ranges {
-        Ranges::One(addr, len.min(MAX_RW))
+    /// One range; `EFAULT` where it reaches beyond what any program can have.
+    pub fn one(addr: u64, len: usize) -> Result<Ranges, Errno> {
+        if addr.checked_add(len as u64).is_none_or(|end| end > GUEST_END) {
+            return Err(Errno::EFAULT);
+        }
+        Ok(Ranges::One(addr, len.min(MAX_RW)))
     }
 
     /// Reads an array of `struct iovec` (readv(2): `EINVAL` for a bad count or sum).
@@ -63,6 +69,39 @@ impl Ranges {
             Ranges::One(_, len) => *len,
             Ranges::Many(l) => l.iter().map(|s| s.1).sum(),
         }
+    }
+
+    fn each(&self, mut f: impl FnMut(u64, usize) -> bool) {
+        match self {
+            Ranges::One(addr, len) => {
+                f(*addr, *len);
+            }
+            Ranges::Many(l) => {
+                let _ = l.iter().all(|(addr, len)| f(*addr, *len));
+            }
+        }
+    }
+
+    /// How many bytes, from the first on, a read may put.
+    fn writable(&self, mm: &AddressSpace) -> usize {
+        let mut total = 0;
+        self.each(|addr, len| {
+            let n = if len == 0 { 0 } else { mm.writable_len(addr, len) };
+            total += n;
+            n == len
+        });
+        total
+    }
+
+    /// How many bytes, from the first on, lie outside the platform's own memory.
+    fn outside_reserved(&self) -> usize {
+        let mut total = 0;
+        self.each(|addr, len| {
+            let inside = is_reserved(addr, len);
+            total += if inside { 0 } else { len };
+            !inside
+        });
+        total
     }
 
     /// The first `len` bytes but for `skip`, as a sink or source.
@@ -160,8 +199,14 @@ pub fn read_file(cx: &mut Ctx<'_>, file: &Arc<File>, ranges: &Ranges, at: At, no
     if !file.readable() {
         return Err(Errno::EBADF.into());
     }
+    let room = ranges.writable(&cx.task.mm());
+    let nowhere = room == 0 && ranges.total() > 0;
     loop {
-        let tried = read_once(file, at, &mut ranges.buf(&cx.mem, 0, MAX_RW));
+        let tried = if nowhere {
+            read_once(file, at, &mut Nowhere(ranges.total()))
+        } else {
+            read_once(file, at, &mut ranges.buf(&cx.mem, 0, room))
+        };
         match tried {
             Ok(n) => return Ok(n as u64),
             Err(Errno::EAGAIN) if !nowait && !file.nonblocking() => {
@@ -208,9 +253,16 @@ pub fn write_file(
     attr::on_write(file, &cx.task.cred())?;
     let len = within_size_limit(cx, file, at, append, ranges.total())?;
     let nowait = nowait || file.nonblocking();
+    let there = ranges.outside_reserved().min(len);
+    let nowhere = there == 0 && len > 0;
+    let len = if nowhere { len } else { there };
     loop {
         let done = cx.block.progress as usize;
-        let tried = write_once(file, at, append, &mut ranges.buf(&cx.mem, done, len));
+        let tried = if nowhere {
+            write_once(file, at, append, &mut Nowhere(len))
+        } else {
+            write_once(file, at, append, &mut ranges.buf(&cx.mem, done, len))
+        };
         match tried {
             Ok(n) if n > 0 && done + n < len && !nowait && file.ops.write_all_semantics() => {
                 cx.block.progress += n as u64;
@@ -236,13 +288,13 @@ fn appends(file: &File) -> bool {
 
 pub fn read(cx: &mut Ctx<'_>, fd: Fd, addr: u64, len: usize) -> SysResult {
     let file = cx.file(fd.0)?;
-    read_file(cx, &file, &Ranges::one(addr, len), At::Position, false)
+    read_file(cx, &file, &Ranges::one(addr, len)?, At::Position, false)
 }
 
 pub fn write(cx: &mut Ctx<'_>, fd: Fd, addr: u64, len: usize) -> SysResult {
     let file = cx.file(fd.0)?;
     let append = appends(&file);
-    write_file(cx, &file, &Ranges::one(addr, len), At::Position, append, false)
+    write_file(cx, &file, &Ranges::one(addr, len)?, At::Position, append, false)
 }
 
 pub fn readv(cx: &mut Ctx<'_>, fd: Fd, iov: u64, count: usize) -> SysResult {
@@ -275,14 +327,14 @@ fn seekable(cx: &Ctx<'_>, fd: Fd, pos: i64) -> Result<(Arc<File>, At), Errno> {
 
 pub fn pread64(cx: &mut Ctx<'_>, fd: Fd, addr: u64, len: usize, pos: i64) -> SysResult {
     let (file, at) = seekable(cx, fd, pos)?;
-    read_file(cx, &file, &Ranges::one(addr, len), at, false)
+    read_file(cx, &file, &Ranges::one(addr, len)?, at, false)
 }
 
 /// pwrite(2); with `O_APPEND` the data goes to the end whatever the offset (BUGS there).
 pub fn pwrite64(cx: &mut Ctx<'_>, fd: Fd, addr: u64, len: usize, pos: i64) -> SysResult {
     let (file, at) = seekable(cx, fd, pos)?;
     let append = appends(&file);
-    write_file(cx, &file, &Ranges::one(addr, len), at, append, false)
+    write_file(cx, &file, &Ranges::one(addr, len)?, at, append, false)
 }
 
 pub fn preadv(cx: &mut Ctx<'_>, fd: Fd, iov: u64, count: usize, pos: i64) -> SysResult {

@@ -39,7 +39,7 @@ pub fn sendto(
     let (file, s) = open_socket(cx, fd)?;
     let to = if addr == 0 { None } else { Some(read_addr(cx, s.family, addr, addr_len)?) };
     let out = outgoing(cx, &s, to, Vec::new(), None)?;
-    send(cx, &file, &s, &Ranges::one(buf, len), out, flags)
+    send(cx, &file, &s, &Ranges::one(buf, len)?, out, flags)
 }
 
 pub fn sendmsg(cx: &mut Ctx<'_>, fd: Fd, msg: UserPtr<MsgHdr>, flags: i32) -> SysResult {
@@ -320,7 +320,7 @@ pub fn recvfrom(
     addr_len: UserPtr<i32>,
 ) -> SysResult {
     let (file, s) = open_socket(cx, fd)?;
-    let m = receive(cx, &file, &s, &Ranges::one(buf, len), flags)?;
+    let m = receive(cx, &file, &s, &Ranges::one(buf, len)?, flags)?;
     if addr != 0 {
         write_addr(cx, &source(&s, &m), addr, addr_len)?;
     }
