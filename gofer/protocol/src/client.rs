@@ -192,11 +192,11 @@ impl Client {
     }
 
     pub fn unlink(&self, dir: NodeId, name: &[u8]) -> Result<(), Errno> {
-        Ok(self.ask(&Request::Unlink { dir, name }, 0)?.0)
+        self.ask::<()>(&Request::Unlink { dir, name }, 0).map(drop)
     }
 
     pub fn rmdir(&self, dir: NodeId, name: &[u8]) -> Result<(), Errno> {
-        Ok(self.ask(&Request::Rmdir { dir, name }, 0)?.0)
+        self.ask::<()>(&Request::Rmdir { dir, name }, 0).map(drop)
     }
 
     pub fn rename(
@@ -207,7 +207,7 @@ impl Client {
         new_name: &[u8],
         flags: u32,
     ) -> Result<(), Errno> {
-        Ok(self.ask(&Request::Rename { dir, name, new_dir, new_name, flags }, 0)?.0)
+        self.ask::<()>(&Request::Rename { dir, name, new_dir, new_name, flags }, 0).map(drop)
     }
 
     pub fn set_attr(&self, node: NodeId, set: SetAttr) -> Result<Attr, Errno> {
@@ -215,11 +215,11 @@ impl Client {
     }
 
     pub fn set_xattr(&self, node: NodeId, name: &[u8], value: &[u8], flags: u32) -> Result<(), Errno> {
-        Ok(self.ask(&Request::SetXattr { node, name, value, flags }, 0)?.0)
+        self.ask::<()>(&Request::SetXattr { node, name, value, flags }, 0).map(drop)
     }
 
     pub fn remove_xattr(&self, node: NodeId, name: &[u8]) -> Result<(), Errno> {
-        Ok(self.ask(&Request::RemoveXattr { node, name }, 0)?.0)
+        self.ask::<()>(&Request::RemoveXattr { node, name }, 0).map(drop)
     }
 
     /// Gives nodes back. There is no answer to wait for; a dead gofer has forgotten them anyway.
