@@ -86,7 +86,7 @@ impl Nodes {
         rule: Option<Place>,
         masked: bool,
     ) -> NodeId {
-        let id = self.insert(Node {
+        self.insert(Node {
             tree,
             file,
             place: None,
@@ -98,8 +98,7 @@ impl Nodes {
             children: HashMap::new(),
             dir: Some(dir),
             recently_used: false,
-        });
-        id
+        })
     }
 
     /// Keeps a node for ever, as the root of a tree.

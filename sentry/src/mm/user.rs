@@ -32,7 +32,7 @@ impl<T> UserPtr<T> {
         self.addr == 0
     }
     /// The pointer to element `i` of an array that starts here.
-    pub fn add(self, i: usize) -> UserPtr<T> {
+    pub fn nth(self, i: usize) -> UserPtr<T> {
         UserPtr::new(self.addr.wrapping_add((i as u64).wrapping_mul(size_of::<T>() as u64)))
     }
 }

@@ -118,7 +118,7 @@ pub fn utimensat(cx: &mut Ctx<'_>, dirfd: Fd, path: u64, times: UserPtr<Timespec
     }
     let t = match times.is_null() {
         true => (NewTime::Now, NewTime::Now),
-        false => (new_time(times.read(&cx.mem)?)?, new_time(times.add(1).read(&cx.mem)?)?),
+        false => (new_time(times.read(&cx.mem)?)?, new_time(times.nth(1).read(&cx.mem)?)?),
     };
     if t == (NewTime::Omit, NewTime::Omit) {
         return Ok(0);
@@ -129,7 +129,7 @@ pub fn utimensat(cx: &mut Ctx<'_>, dirfd: Fd, path: u64, times: UserPtr<Timespec
 pub fn futimesat(cx: &mut Ctx<'_>, dirfd: Fd, path: u64, times: UserPtr<Timeval>) -> SysResult {
     let t = match times.is_null() {
         true => (NewTime::Now, NewTime::Now),
-        false => (from_timeval(times.read(&cx.mem)?)?, from_timeval(times.add(1).read(&cx.mem)?)?),
+        false => (from_timeval(times.read(&cx.mem)?)?, from_timeval(times.nth(1).read(&cx.mem)?)?),
     };
     set_times(cx, dirfd.0, path, t, 0)
 }

@@ -53,7 +53,7 @@ impl Ranges {
         let mut left = MAX_RW;
         let mut list = Vec::with_capacity(count);
         for i in 0..count {
-            let v: Iovec = UserPtr::<Iovec>::new(addr).add(i).read(mem)?;
+            let v: Iovec = UserPtr::<Iovec>::new(addr).nth(i).read(mem)?;
             if v.len > i64::MAX as u64 {
                 return Err(Errno::EINVAL);
             }

@@ -138,7 +138,7 @@ fn read_strings(mem: &Mem<'_>, at: u64, budget: &mut usize) -> Result<Vec<Vec<u8
         return Ok(out);
     }
     for i in 0..MAX_STRINGS {
-        let p = UserPtr::<u64>::new(at).add(i).read(mem)?;
+        let p = UserPtr::<u64>::new(at).nth(i).read(mem)?;
         if p == 0 {
             return Ok(out);
         }

@@ -99,12 +99,9 @@ impl Waiter for Ticker {
             match s.deadline {
                 Some(d) if d <= now => {
                     fired = 1;
-                    if s.interval > 0 {
-                        fired += (now - d) / s.interval;
-                        s.deadline = Some(d.saturating_add(s.interval.saturating_mul(fired)));
-                    } else {
-                        s.deadline = None;
-                    }
+                    let missed = (now - d).checked_div(s.interval);
+                    fired += missed.unwrap_or(0);
+                    s.deadline = missed.map(|_| d.saturating_add(s.interval.saturating_mul(fired)));
                 }
                 _ => {}
             }

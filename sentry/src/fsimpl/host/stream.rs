@@ -271,7 +271,7 @@ impl FileOps for HostStream {
             wanted -= PollEvents::OUT | PollEvents::WRNORM;
         }
         let Ok(ready) = poller::ready(self.fd.as_fd(), wanted) else { return PollEvents::ERR };
-        let missing = wanted & (PollEvents::IN | PollEvents::OUT) - ready;
+        let missing = wanted & ((PollEvents::IN | PollEvents::OUT) - ready);
         if self.kind != Kind::Regular && !missing.is_empty() && self.queue.has_waiters() {
             self.watch.arm(missing);
         }

@@ -16,11 +16,13 @@ pub(super) enum Source {
     Link(&'static str),
 }
 
+type SetText = fn(&Kernel, &[u8]) -> Result<()>;
+
 pub(super) struct Global {
     pub path: &'static str,
     pub perm: u32,
     pub source: Source,
-    pub write: Option<fn(&Kernel, &[u8]) -> Result<()>>,
+    pub write: Option<SetText>,
 }
 
 const fn text(path: &'static str, make: fn(&Kernel, &Shared) -> Vec<u8>) -> Global {

@@ -14,11 +14,13 @@ pub(super) enum Kind {
     Link(fn(&Subject) -> Result<VfsPath>),
 }
 
+type SetText = fn(&Subject, &[u8]) -> Result<()>;
+
 pub(super) struct Entry {
     pub name: &'static str,
     pub perm: u32,
     pub kind: Kind,
-    pub write: Option<fn(&Subject, &[u8]) -> Result<()>>,
+    pub write: Option<SetText>,
     /// Opening needs the right to look into the process (ptrace(2)).
     pub private: bool,
 }

@@ -119,7 +119,7 @@ pub(super) struct Meta {
     mtime: FileTime,
     ctime: FileTime,
     btime: FileTime,
-    xattrs: Option<Box<BTreeMap<Vec<u8>, Vec<u8>>>>,
+    xattrs: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
 }
 
 pub(super) enum Body {
@@ -210,7 +210,7 @@ impl TmpInode {
     /// Puts extended attributes in as they are (copy-up of the overlay).
     pub fn copy_xattrs(&self, all: BTreeMap<Vec<u8>, Vec<u8>>) {
         if !all.is_empty() {
-            self.meta.lock().xattrs = Some(Box::new(all));
+            self.meta.lock().xattrs = Some(all);
         }
     }
 

@@ -52,7 +52,7 @@ fn a_full_file_system_writes_what_fits() {
     let root = fs.root();
     let (_, f) = file(&root, b"f");
     let mib = vec![7; 1 << 20];
-    assert_eq!(write(&f, 4096, &mib), Ok((1 << 20)));
+    assert_eq!(write(&f, 4096, &mib), Ok(1 << 20));
     assert_eq!(write(&f, 8192, &mib[..10]), Ok(10));
     assert_eq!(write(&f, 0, &mib[..10]), Err(Errno::ENOSPC));
     assert_eq!(fs.tmp_root().shared.quota.used_pages(), 256);
