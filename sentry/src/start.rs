@@ -22,7 +22,7 @@ use crate::fsimpl::{dev, pidfd};
 use crate::kernel::task::{NewTask, TaskSignals, Then};
 use crate::kernel::thread_group::{GroupState, NewGroup, SigHand};
 use crate::kernel::{
-    hooks, signals, ExitStatus, FsContext, Kernel, Stop, Task, ThreadGroup, FIRST_PID, INIT_PID,
+    hooks, signals, ExitStatus, FsContext, Kernel, Stop, Task, ThreadGroup, TraceSink, FIRST_PID, INIT_PID,
 };
 use crate::limits::{resource, Limit, Limits};
 use crate::loader::{self, ExecArgs, ExecEnv, Loaded};
@@ -30,7 +30,6 @@ use crate::mm::AddressSpace;
 use crate::run::{run_ready, Runner};
 use crate::signal::{SigInfo, SIG_IGN};
 use crate::time::Timers;
-use crate::trace::TraceSink;
 use crate::vfs::{FdTable, FileKind, FileSystem, Lookup, MountOptions, Namespace, VfsPath};
 
 /// How long the making of the first address space may take.
@@ -136,7 +135,7 @@ fn make_kernel(
             // Without a launcher to hear it nobody would continue us, but then our end is near anyway.
             let _ = to_launcher.send(&Report::Stopped(signal));
         }),
-        trace: trace.map(|fd| Box::new(TraceFile(Mutex::new(std::fs::File::from(fd)))) as Box<dyn TraceSink>),
+        trace: trace.map(trace_to),
         missing: Mutex::default(),
     });
     let init = new_group(&kernel, config, INIT_PID, Weak::new());
@@ -144,14 +143,11 @@ fn make_kernel(
     kernel
 }
 
-struct TraceFile(Mutex<std::fs::File>);
-
-impl TraceSink for TraceFile {
-    fn line(&self, text: &str) {
-        use std::io::Write;
-        // A reader that is gone ends the trace, not the run.
-        let _ = self.0.lock().write_all(format!("{text}\n").as_bytes());
-    }
+fn trace_to(fd: std::os::fd::OwnedFd) -> TraceSink {
+    use std::io::Write;
+    let file = Mutex::new(std::fs::File::from(fd));
+    // A reader that is gone ends the trace, not the run.
+    Box::new(move |line| drop(file.lock().write_all(format!("{line}\n").as_bytes())))
 }
 
 fn start_threads(

@@ -33,6 +33,9 @@ pub use thread_group::{ExitStatus, ThreadGroup};
 
 use crate::time::Timers;
 
+/// Takes one line of the trace of calls.
+pub type TraceSink = Box<dyn Fn(&str) + Send + Sync>;
+
 /// What a handler returns: the value for `rax`, or why there is none (yet).
 pub type SysResult = Result<u64, Stop>;
 
@@ -73,8 +76,8 @@ pub struct Kernel {
     pub end: (std::sync::Mutex<Option<ExitStatus>>, std::sync::Condvar),
     /// Told when the first process is stopped, with the signal: the launcher stops too.
     pub stopped: Box<dyn Fn(i32) + Send + Sync>,
-    /// Where calls are traced to.
-    pub trace: Option<Box<dyn crate::trace::TraceSink>>,
+    /// Where the lines of the trace go.
+    pub trace: Option<TraceSink>,
     /// Calls that are not implemented: how often each was made.
     pub missing: Mutex<BTreeMap<u64, u64>>,
 }

@@ -35,7 +35,7 @@ fn limits(cx: &Ctx<'_>) -> MemLimits {
 }
 
 fn aligned(v: u64) -> bool {
-    v % PAGE == 0
+    v.is_multiple_of(PAGE)
 }
 
 /// mmap(2).

@@ -217,7 +217,7 @@ fn ambient(cx: &mut Ctx<'_>, what: u64, capability: u64, c: u64, d: u64) -> SysR
 fn name_mapping(cx: &mut Ctx<'_>, start: u64, len: u64, text: u64) -> SysResult {
     const MAX_NAME: usize = 80;
     let end = page_up(len).and_then(|l| start.checked_add(l)).ok_or(Errno::EINVAL)?;
-    if start % PAGE != 0 {
+    if !start.is_multiple_of(PAGE) {
         return Err(Errno::EINVAL.into());
     }
     let name = if text == 0 {

@@ -110,7 +110,7 @@ pub fn sched_setaffinity(cx: &mut Ctx<'_>, tid: i32, len: usize, mask: u64) -> S
 /// sched_getaffinity(2): returns how many bytes the mask has.
 pub fn sched_getaffinity(cx: &mut Ctx<'_>, tid: i32, len: usize, mask: u64) -> SysResult {
     let task = task_of(cx, tid)?;
-    if len % 8 != 0 || len * 8 < cx.kernel.cpus {
+    if !len.is_multiple_of(8) || len * 8 < cx.kernel.cpus {
         return Err(Errno::EINVAL.into());
     }
     let set = match task.extras.affinity.load(Relaxed) {
