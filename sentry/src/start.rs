@@ -260,7 +260,7 @@ fn first_program(kernel: &Arc<Kernel>, config: &SentryConfig, files: FdTable) ->
     let loaded = find_and_load(kernel, config, &fs, &cred, group.limit(resource::STACK))?;
 
     let thread = first_thread(kernel)?;
-    let Loaded { actions, table, regs, comm, .. } = loaded;
+    let Loaded { actions, table, regs, comm, exe, .. } = loaded;
     let mm = AddressSpace::new(thread.space().clone(), table);
     let task = Task::new(
         kernel,
@@ -278,6 +278,7 @@ fn first_program(kernel: &Arc<Kernel>, config: &SentryConfig, files: FdTable) ->
     );
     group.state.lock().threads.push(task.clone());
     group.state.lock().has_execed = true;
+    *group.exe.lock() = Some(exe);
     {
         let mut pids = kernel.pids.lock();
         pids.last = FIRST_PID;
