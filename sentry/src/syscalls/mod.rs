@@ -25,6 +25,7 @@ pub mod socket_msg;
 pub mod sockopt;
 pub mod system;
 pub mod table;
+pub mod terminal;
 pub mod time;
 
 pub use args::{Fd, FromArg};
