@@ -424,6 +424,19 @@ pub unsafe fn record_locks() {
     ret("write lock on read-only", fcntl(ro, F_SETLK, &lock(F_WRLCK, 0, 1)));
 }
 
+/// The owner of a file of the machine is the same before, while and after it is open.
+pub unsafe fn owner_through_descriptor() {
+    say("before", mode_of("/etc/passwd"));
+    let fd = open("/etc/passwd", O_RDONLY);
+    let mut byte = 0u8;
+    ret("read", read(fd, (&raw mut byte).cast(), 1));
+    let mut st: stat = z();
+    fstat(fd, &mut st);
+    show("by descriptor", (st.st_uid, st.st_gid));
+    close(fd);
+    say("after", mode_of("/etc/passwd"));
+}
+
 pub unsafe fn special_files() {
     let null = open("/dev/null", O_RDWR);
     ret("write to null", put_fd(null, "abc"));

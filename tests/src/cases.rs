@@ -13,7 +13,7 @@ macro_rules! with_cases {
             }
             files_more in files_more {
                 permissions umasks accesses chmods times listing stats fcntls dups fallocates sendfiles flocks
-                record_locks special_files proc_self shm_tmpfs big_files file_limits xattrs
+                record_locks special_files owner_through_descriptor proc_self shm_tmpfs big_files file_limits xattrs
             }
             memory in memory {
                 map_private map_shared map_shared_anon munmap_split protect remap advise breaks fixed map_errors

@@ -68,6 +68,7 @@ mod nobody {
         renames files renames;
         unlink_open files unlink_open;
         stats files_more stats;
+        owner_through_descriptor files_more owner_through_descriptor;
         permissions files_more permissions;
         map_shared memory map_shared;
         fork_copies memory fork_copies;

@@ -39,14 +39,13 @@ pub fn attrs(a: &Attr) -> Result<Attrs> {
     })
 }
 
-/// Brings attributes up to date with fstat(2) of an open descriptor of the file (which tells no birth time).
+/// Brings attributes up to date with fstat(2) of an open descriptor of the file. It tells no birth time, and the owner
+/// only as our own user namespace maps it, so that both stay as the gofer said.
 pub fn refresh(a: &mut Attr, s: &rustix::fs::Stat) {
     a.size = s.st_size as u64;
     a.blocks = s.st_blocks as u64;
     a.mode = s.st_mode;
     a.nlink = s.st_nlink as u32;
-    a.uid = s.st_uid;
-    a.gid = s.st_gid;
     a.blksize = s.st_blksize as u32;
     a.atime = stat_time(s.st_atime, s.st_atime_nsec);
     a.mtime = stat_time(s.st_mtime, s.st_mtime_nsec);
