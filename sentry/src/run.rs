@@ -73,11 +73,15 @@ fn lost(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus) {
 fn go(kernel: &Arc<Kernel>, task: &Arc<Task>, event: Option<Event>) {
     let mut run = task.run.lock();
     if run.dead {
+        if let Some(Event::Cloned(Ok(thread))) = event {
+            // Its maker is gone, and nobody else knows it.
+            thread.reply(Reply::ExitThread { clear_tid: 0 });
+        }
         return;
     }
     task.set_running();
     // A panic in a handler is our mistake, but it must cost only the process that met it.
-    current::set_current_tid(Some(task.tid));
+    current::set_current_tid(Some(task.tid()));
     let reply = catch_unwind(AssertUnwindSafe(|| step(kernel, task, &mut run, event))).unwrap_or_else(|_| {
         tracing::error!(call = ?run.call, "internal error in a call; its process is killed");
         signals::begin_exit(&task.group, ExitStatus::Signal(libc::SIGKILL, false));
@@ -98,6 +102,7 @@ fn go(kernel: &Arc<Kernel>, task: &Arc<Task>, event: Option<Event>) {
 
 fn step(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, event: Option<Event>) -> Option<Reply> {
     match event {
+        None if stays_stopped(task) => None,
         None => match run.parked.take() {
             Some(outcome) => finish(kernel, task, run, outcome),
             None => {
@@ -112,7 +117,7 @@ fn step(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, event: Optio
             settle(kernel, task, run, result)
         }
         Some(Event::Fault(f)) => {
-            tracing::debug!(?f, tid = task.tid, "fault");
+            tracing::debug!(?f, tid = task.tid(), "fault");
             signals::force(task, SigInfo::fault(f.signo, f.code, f.addr));
             finish(kernel, task, run, Outcome::Continue)
         }
@@ -147,6 +152,23 @@ fn step(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, event: Optio
             signals::force(task, signals::kernel_signal(libc::SIGSEGV));
             finish(kernel, task, run, Outcome::Continue)
         }
+    }
+}
+
+/// Whether the task goes on waiting because its group is stopped; SIGCONT, or the end, wakes it.
+fn stays_stopped(task: &Arc<Task>) -> bool {
+    loop {
+        {
+            let s = task.group.state.lock();
+            if s.stopped.is_none() || s.exiting.is_some() || task.must_leave.load(Ordering::SeqCst) {
+                return false;
+            }
+        }
+        task.attention.store(true, Ordering::SeqCst);
+        if task.set_blocked() {
+            return true;
+        }
+        task.set_running();
     }
 }
 
@@ -210,6 +232,16 @@ fn settle(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, result: Sy
                 task.set_running();
                 result = again(kernel, task, run);
             }
+            Err(Stop::Interrupt(kind)) => {
+                task.attention.store(false, Ordering::SeqCst);
+                if let Some(reply) = interrupt(kernel, task, run, kind) {
+                    return reply;
+                }
+                if stays_stopped(task) {
+                    return None;
+                }
+                result = again(kernel, task, run);
+            }
             Err(Stop::Act(actions, then)) => {
                 run.then = Some(Then::Actions(then));
                 return Some(Reply::Act(actions));
@@ -243,12 +275,19 @@ fn interrupt(
 ) -> Option<Option<Reply>> {
     if kind == Restart::Killable {
         let exiting = task.group.state.lock().exiting;
-        return exiting.map(|status| leave(kernel, task, run, status));
+        let leaves = task.must_leave.load(Ordering::SeqCst).then_some(ExitStatus::Code(0));
+        if let Some(status) = exiting.or(leaves) {
+            return Some(leave(kernel, task, run, status));
+        }
+        // Looked at when the wait is over.
+        task.attention.store(true, Ordering::SeqCst);
+        return None;
     }
     match signals::next(task) {
         Next::None => None,
         Next::Stop => {
-            // It stays where it waits; SIGCONT calls the handler again.
+            // It stays where it waits; SIGCONT calls the handler again. Should the wait end before, the stop comes first.
+            task.attention.store(true, Ordering::SeqCst);
             None
         }
         Next::Exit(status) => Some(leave(kernel, task, run, status)),
@@ -281,12 +320,10 @@ fn finish(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, outcome: O
         match signals::next(task) {
             Next::None => signals::restore_mask(task),
             Next::Stop => {
-                run.parked = Some(outcome);
-                if task.set_blocked() {
+                if stays_stopped(task) {
+                    run.parked = Some(outcome);
                     return None;
                 }
-                task.set_running();
-                run.parked = None;
                 task.attention.store(true, Ordering::SeqCst);
             }
             Next::Exit(status) => return leave(kernel, task, run, status),

@@ -246,7 +246,7 @@ fn new_group(
         GroupState { parent, pgid: pid, sid: pid, exit_signal: libc::SIGCHLD, ..GroupState::default() };
     ThreadGroup::new(
         Arc::downgrade(kernel),
-        NewGroup { pid, sighand: Arc::new(Mutex::new(hand)), limits, state },
+        NewGroup { pid, sighand: Arc::new(Mutex::new(hand)), limits, state, signal_wait: Default::default() },
     )
 }
 

@@ -17,7 +17,7 @@ pub fn on(kernel: &Kernel) -> bool {
 pub fn enter(kernel: &Arc<Kernel>, task: &Arc<Task>, call: &Syscall) {
     let ends = call.nr == libc::SYS_exit as u64 || call.nr == libc::SYS_exit_group as u64;
     if let (true, Some(sink)) = (ends, &kernel.trace) {
-        sink(&format!("{} {} = ?", task.tid, show(task, call)));
+        sink(&format!("{} {} = ?", task.tid(), show(task, call)));
     }
 }
 
@@ -30,7 +30,7 @@ pub fn exit(kernel: &Arc<Kernel>, task: &Arc<Task>, call: &Syscall, result: Resu
         Ok(v) => v.to_string(),
         Err(e) => format!("-1 {}", e.name()),
     };
-    sink(&format!("{} {} = {result}", task.tid, show(task, call)));
+    sink(&format!("{} {} = {result}", task.tid(), show(task, call)));
 }
 
 /// Name and arguments. Strings are read now: after the call they may have changed, as with strace's own output.

@@ -160,12 +160,21 @@ pub unsafe fn sigchld() {
     });
     let pid = child(|| {
         raise(SIGSTOP);
+        nap(200);
         3
     });
     let mut status = 0;
     waitpid(pid, &mut status, WUNTRACED);
     say("stopped", status_text(status));
+    // The word of it comes from the child once it runs, so it is waited for: what comes first is nobody's promise.
+    let before = SEEN.load(SeqCst);
     kill(pid, SIGCONT);
+    for _ in 0..500 {
+        if SEEN.load(SeqCst) != before {
+            break;
+        }
+        nap(2);
+    }
     waitpid(pid, &mut status, WCONTINUED);
     say("continued", status_text(status));
     say("end", end_of(pid));

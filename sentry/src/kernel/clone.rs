@@ -84,19 +84,16 @@ pub fn clone(cx: &mut Ctx<'_>, args: CloneArgs) -> SysResult {
     }
     check(cx, &args)?;
     let share_vm = has(args.flags, libc::CLONE_VM);
-    if !share_vm {
-        let mm = cx.task.mm();
-        mm.begin_fork(cx)?;
-    }
+    let forking = if share_vm { None } else { Some(cx.task.mm().begin_fork(cx)?) };
     let tls = has(args.flags, libc::CLONE_SETTLS).then_some(args.tls);
     let spec = CloneSpec { share_vm, sp: args.sp, tls };
     Err(Stop::Clone(
         spec,
         Box::new(move |cx, made| {
-            let made = made.and_then(|thread| born(cx, &args, thread));
-            if !share_vm {
-                cx.task.mm().end_fork();
-            }
+            let made = made.and_then(|thread| {
+                born(cx, &args, &thread).inspect_err(|_| thread.reply(Reply::ExitThread { clear_tid: 0 }))
+            });
+            drop(forking);
             let (child, vfork) = made?;
             match vfork {
                 Some(wait) => {
@@ -150,7 +147,7 @@ fn check(cx: &Ctx<'_>, args: &CloneArgs) -> Result<(), Errno> {
 type Born = (i32, Option<Arc<VforkWait>>);
 
 /// Makes the task for a host thread that has come, and lets it go.
-fn born(cx: &mut Ctx<'_>, args: &CloneArgs, thread: Arc<Thread>) -> Result<Born, Errno> {
+fn born(cx: &mut Ctx<'_>, args: &CloneArgs, thread: &Arc<Thread>) -> Result<Born, Errno> {
     let f = args.flags;
     let parent = cx.task;
     let kernel = cx.kernel;
@@ -193,8 +190,15 @@ fn born(cx: &mut Ctx<'_>, args: &CloneArgs, thread: Arc<Thread>) -> Result<Born,
     *child.vfork_done.lock() = vfork.clone();
 
     if has(f, libc::CLONE_PIDFD) {
-        let fd = crate::kernel::hooks::pidfd(cx, &group)?;
-        cx.mem.write(args.pidfd, &fd.to_le_bytes())?;
+        let made = crate::kernel::hooks::pidfd(cx, &group).and_then(|fd| {
+            cx.mem.write(args.pidfd, &fd.to_le_bytes()).inspect_err(|_| drop(cx.task.files().remove(fd)))
+        });
+        if let Err(e) = made {
+            if !is_thread {
+                unborn(kernel, &group);
+            }
+            return Err(e);
+        }
     }
     if has(f, libc::CLONE_PARENT_SETTID) {
         cx.mem.write(args.parent_tid, &tid.to_le_bytes())?;
@@ -241,13 +245,24 @@ fn new_group(cx: &Ctx<'_>, args: &CloneArgs, pid: i32) -> Arc<ThreadGroup> {
     let state =
         GroupState { parent: parent.clone(), pgid, sid, exit_signal: args.exit_signal, ..Default::default() };
     let limits = old.limits.read().clone();
-    let group = ThreadGroup::new(Arc::downgrade(cx.kernel), NewGroup { pid, sighand, limits, state });
+    let signal_wait = old.signal_wait.clone();
+    let new = NewGroup { pid, sighand, limits, state, signal_wait };
+    let group = ThreadGroup::new(Arc::downgrade(cx.kernel), new);
     *group.exe.lock() = cx.task.group.exe.lock().clone();
     cx.kernel.pids.lock().groups.insert(pid, group.clone());
     if let Some(p) = parent.upgrade() {
         p.state.lock().children.push(group.clone());
     }
     group
+}
+
+/// A group that gets no thread after all.
+fn unborn(kernel: &Kernel, group: &Arc<ThreadGroup>) {
+    let parent = group.state.lock().parent.upgrade();
+    kernel.reap(group);
+    if let Some(p) = parent {
+        p.child_wait.wake(PollEvents::IN);
+    }
 }
 
 impl Kernel {

@@ -30,6 +30,8 @@ pub enum Stop {
     Errno(Errno),
     /// It waits where [`Ctx::wait`] has put it; it is called again.
     Block(Restart),
+    /// What is pending for the thread comes first; without a handler that ends the call, it is called again.
+    Interrupt(Restart),
     /// The stub is to act; then the function goes on with what came of it.
     Act(Vec<Action>, ThenActions),
     Clone(CloneSpec, ThenClone),

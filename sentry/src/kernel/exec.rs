@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use platform::{Reply, Thread};
 
 use super::current::{Ctx, Restart, Stop};
+use super::task::Task;
 use super::thread_group::ExitStatus;
 use super::{exit, signals, SysResult};
 use crate::loader::Loaded;
@@ -18,7 +19,20 @@ use crate::mm::AddressSpace;
 use crate::signal::{AltStack, SIG_DFL, SIG_IGN};
 use crate::wait_queue::PollEvents;
 
-type Fresh = Arc<Mutex<Option<Result<Arc<Thread>>>>>;
+type Fresh = Arc<FreshThread>;
+
+/// Where the thread that was asked for arrives.
+#[derive(Default)]
+struct FreshThread(Mutex<Option<Result<Arc<Thread>>>>);
+
+impl Drop for FreshThread {
+    /// Nobody came for it: the task died meanwhile.
+    fn drop(&mut self) {
+        if let Some(Ok(thread)) = self.0.get_mut().take() {
+            thread.space().kill();
+        }
+    }
+}
 
 /// An exec under way, kept between the runs of the handler.
 struct Pending {
@@ -42,7 +56,7 @@ pub fn exec(
     }
     let slot = pending.fresh.get_or_insert_with(|| ask_for_thread(cx)).clone();
     loop {
-        let got = slot.lock().take();
+        let got = slot.0.lock().take();
         match got {
             Some(Ok(thread)) => return enter(cx, pending.loaded, thread),
             Some(Err(e)) => return Err(Stop::Errno(e)),
@@ -60,7 +74,8 @@ fn ask_for_thread(cx: &Ctx<'_>) -> Fresh {
     let slot: Fresh = Arc::default();
     let (there, task) = (slot.clone(), cx.task.clone());
     cx.kernel.platform.fresh_thread(Box::new(move |r| {
-        *there.lock() = Some(r);
+        *there.0.lock() = Some(r);
+        drop(there);
         task.wake();
     }));
     slot
@@ -70,15 +85,19 @@ fn ask_for_thread(cx: &Ctx<'_>) -> Fresh {
 fn only_thread(cx: &mut Ctx<'_>) -> std::result::Result<(), Stop> {
     let group = cx.task.group.clone();
     loop {
-        let others: Vec<_> = group.threads().into_iter().filter(|t| !Arc::ptr_eq(t, cx.task)).collect();
-        if others.is_empty() {
-            return Ok(());
-        }
-        for t in &others {
-            if !t.must_leave.swap(true, Ordering::SeqCst) {
-                t.kick();
+        let told: Vec<_> = {
+            // Under the group's lock: of two threads that exec at once, one wins and the other leaves.
+            let s = group.state.lock();
+            if s.exiting.is_some() || cx.task.must_leave.load(Ordering::SeqCst) {
+                return Err(Stop::Interrupt(Restart::Killable));
             }
-        }
+            if s.threads.iter().all(|t| Arc::ptr_eq(t, cx.task)) {
+                return Ok(());
+            }
+            let others = s.threads.iter().filter(|t| !Arc::ptr_eq(t, cx.task));
+            others.filter(|t| !t.must_leave.swap(true, Ordering::SeqCst)).cloned().collect()
+        };
+        told.iter().for_each(Task::kick);
         cx.wait(&[(&group.exit_wait, PollEvents::IN)], Restart::Killable)?;
     }
 }
@@ -95,6 +114,11 @@ fn enter(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
     let old_mm = std::mem::replace(&mut *task.mm.write(), new_mm);
     // Nobody is left to see the word where the address space ends with this thread.
     let shared = Arc::strong_count(&old_mm) > 1;
+    if !shared {
+        let (utime, stime) = old.cpu_time();
+        task.group.dead_utime.fetch_add(utime, Ordering::Relaxed);
+        task.group.dead_stime.fetch_add(stime, Ordering::Relaxed);
+    }
     old.reply(Reply::ExitThread { clear_tid: if shared { clear_tid } else { 0 } });
     drop(old_mm);
     exit::finish_vfork(task);
@@ -146,11 +170,16 @@ fn reset_signals(cx: &Ctx<'_>) {
     sig.altstack = AltStack::default();
 }
 
-/// A thread that execs while the leader is gone takes over the leader's number in the task table.
+/// The one thread that is left leads the group, under the group's number (execve(2), "the PID of the process").
 fn leader_number(cx: &Ctx<'_>) {
     let task = cx.task;
-    if task.tid != task.group.pid {
-        let mut pids = cx.kernel.pids.lock();
-        pids.tasks.entry(task.group.pid).or_insert_with(|| task.clone());
+    let mut pids = cx.kernel.pids.lock();
+    let before = task.tid();
+    if before != task.group.pid {
+        pids.tasks.remove(&before);
+        task.set_tid(task.group.pid);
+        pids.tasks.insert(task.group.pid, task.clone());
+        drop(pids);
+        super::current::set_current_tid(Some(task.group.pid));
     }
 }

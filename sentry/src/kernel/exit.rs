@@ -20,7 +20,7 @@ pub fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus) -> u64 
     let group = &task.group;
     group.dead_utime.fetch_add(utime, Ordering::Relaxed);
     group.dead_stime.fetch_add(stime, Ordering::Relaxed);
-    kernel.pids.lock().tasks.remove(&task.tid);
+    kernel.pids.lock().tasks.remove(&task.tid());
     let (last, status) = {
         let mut s = group.state.lock();
         s.threads.retain(|t| !Arc::ptr_eq(t, task));

@@ -48,11 +48,20 @@ pub fn run_or(
 }
 
 impl AddressSpace {
-    /// Waits until no operation is under way and holds new ones back; [`AddressSpace::end_fork`] must follow.
-    pub fn begin_fork(self: &Arc<Self>, cx: &mut Ctx<'_>) -> std::result::Result<(), Stop> {
+    /// Waits until no operation is under way and holds new ones back, as long as what it returns lives.
+    pub fn begin_fork(self: &Arc<Self>, cx: &mut Ctx<'_>) -> std::result::Result<Forking, Stop> {
         while !self.try_begin_fork() {
             cx.wait(&[(&self.queue, PollEvents::IN)], UNINTERRUPTIBLE)?;
         }
-        Ok(())
+        Ok(Forking(self.clone()))
+    }
+}
+
+/// A fork under way. A task that dies in the middle of one drops it too, so that other threads' operations go on.
+pub struct Forking(Arc<AddressSpace>);
+
+impl Drop for Forking {
+    fn drop(&mut self) {
+        self.0.end_fork();
     }
 }

@@ -27,7 +27,7 @@ pub fn release(task: &Task) -> Vec<Action> {
     let head = task.robust_list.swap(0, Ordering::SeqCst);
     if head != 0 {
         // A bad list is the guest's own trouble: what can be walked is walked.
-        let _ = walk(&task.mm(), head, task.tid as u32, &mut wakes);
+        let _ = walk(&task.mm(), head, task.tid() as u32, &mut wakes);
     }
     wakes
 }

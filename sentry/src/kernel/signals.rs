@@ -120,12 +120,12 @@ fn prepare(group: &Arc<ThreadGroup>, signo: Signo) -> bool {
             if was {
                 s.report_stop = None;
                 s.report_continue = true;
+                s.tell_continue = true;
             }
             was
         };
         if was_stopped {
             threads.iter().for_each(Task::kick);
-            super::exit::tell_parent(group, crate::signal::info::CLD_CONTINUED, libc::SIGCONT);
         }
     } else if STOPS.contains(signo) {
         let cont = SigSet::of(libc::SIGCONT);
@@ -152,6 +152,7 @@ fn ignored(group: &ThreadGroup, signo: Signo, mask: SigSet) -> bool {
 /// What the thread is to do next. Takes a signal out of the queue.
 pub fn next(task: &Arc<Task>) -> Next {
     let group = &task.group;
+    tell_continued(group);
     {
         let s = group.state.lock();
         if let Some(status) = s.exiting {
@@ -189,6 +190,17 @@ pub fn next(task: &Arc<Task>) -> Next {
                 return Next::Handler(info, action);
             }
         }
+    }
+}
+
+/// A group that goes on tells its parent itself, as the first thing that it does.
+fn tell_continued(group: &Arc<ThreadGroup>) {
+    let tell = {
+        let mut s = group.state.lock();
+        std::mem::take(&mut s.tell_continue) && s.exiting.is_none()
+    };
+    if tell {
+        super::exit::tell_parent(group, crate::signal::info::CLD_CONTINUED, libc::SIGCONT);
     }
 }
 

@@ -1,7 +1,7 @@
 //! A task: one guest thread, as others see it. What only the running handler may touch is in [`RunState`].
 
 use std::any::Any;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
@@ -83,7 +83,8 @@ pub struct RunState {
 }
 
 pub struct Task {
-    pub tid: i32,
+    /// Changes once at most: a thread that execs becomes the leader of its group.
+    tid: AtomicI32,
     pub kernel: Weak<Kernel>,
     pub group: Arc<ThreadGroup>,
     /// The host thread that runs it; another one after exec.
@@ -139,7 +140,7 @@ pub struct NewTask {
 impl Task {
     pub fn new(kernel: &Arc<Kernel>, new: NewTask) -> Arc<Task> {
         Arc::new_cyclic(|me| Task {
-            tid: new.tid,
+            tid: AtomicI32::new(new.tid),
             kernel: Arc::downgrade(kernel),
             group: new.group,
             thread: RwLock::new(new.thread),
@@ -160,6 +161,15 @@ impl Task {
             sched: AtomicU8::new(RUNNING),
             waker: Arc::new(TaskWaker(me.clone())),
         })
+    }
+
+    /// The thread's number.
+    pub fn tid(&self) -> i32 {
+        self.tid.load(Ordering::Relaxed)
+    }
+    /// It takes over another number; the tables are the caller's to mend.
+    pub(super) fn set_tid(&self, tid: i32) {
+        self.tid.store(tid, Ordering::Relaxed);
     }
 
     pub fn cred(&self) -> Arc<Cred> {

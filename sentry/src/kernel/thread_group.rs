@@ -58,6 +58,8 @@ pub struct GroupState {
     /// State changes that wait4 has not yet reported: stopped by, continued.
     pub report_stop: Option<i32>,
     pub report_continue: bool,
+    /// The parent has not been told yet that the group was continued.
+    pub tell_continue: bool,
     /// Sent to the parent at the end; 0 for none (clone(2)).
     pub exit_signal: i32,
     pub child_subreaper: bool,
@@ -101,6 +103,8 @@ pub struct NewGroup {
     pub sighand: Arc<Mutex<SigHand>>,
     pub limits: Limits,
     pub state: GroupState,
+    /// One queue for a whole family: a signalfd that a child inherits tells of the child's signals.
+    pub signal_wait: WaitQueue,
 }
 
 impl ThreadGroup {
@@ -113,7 +117,7 @@ impl ThreadGroup {
             pending: Mutex::default(),
             limits: RwLock::new(new.limits),
             child_wait: WaitQueue::new(),
-            signal_wait: WaitQueue::new(),
+            signal_wait: new.signal_wait,
             exit_wait: WaitQueue::new(),
             started: crate::time::boottime(),
             dead_utime: AtomicU64::new(0),

@@ -325,7 +325,7 @@ pub fn capget(cx: &mut Ctx<'_>, header: UserPtr<[u32; 2]>, data: u64) -> SysResu
 /// capset(2).
 pub fn capset(cx: &mut Ctx<'_>, header: UserPtr<[u32; 2]>, data: u64) -> SysResult {
     let (words, pid) = cap_words(cx, header)?;
-    if pid != 0 && pid != cx.task.tid {
+    if pid != 0 && pid != cx.task.tid() {
         return Err(Errno::EPERM.into());
     }
     let mut raw = vec![0u8; words * 12];

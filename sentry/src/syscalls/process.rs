@@ -21,7 +21,7 @@ pub fn getpid(cx: &mut Ctx<'_>) -> SysResult {
 
 /// gettid(2).
 pub fn gettid(cx: &mut Ctx<'_>) -> SysResult {
-    Ok(cx.task.tid as u64)
+    Ok(cx.task.tid() as u64)
 }
 
 /// getppid(2).
@@ -32,7 +32,7 @@ pub fn getppid(cx: &mut Ctx<'_>) -> SysResult {
 /// set_tid_address(2).
 pub fn set_tid_address(cx: &mut Ctx<'_>, addr: u64) -> SysResult {
     cx.task.clear_child_tid.store(addr, std::sync::atomic::Ordering::SeqCst);
-    Ok(cx.task.tid as u64)
+    Ok(cx.task.tid() as u64)
 }
 
 /// fork(2).

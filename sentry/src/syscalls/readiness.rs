@@ -1,6 +1,7 @@
 //! poll(2), ppoll(2), select(2), pselect(2), and the pieces that epoll_wait(2) shares with them: timeouts and the
 //! signal mask for the time of the wait.
 
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use linux_abi::Errno;
@@ -64,6 +65,9 @@ fn poll_files(cx: &mut Ctx<'_>, fds: UserPtr<u8>, count: u32) -> SysResult {
         let found: Vec<u32> = watched.iter().map(Polled::now).collect();
         for bits in &found {
             ready += (*bits != 0) as u64;
+        }
+        if ready == 0 {
+            signals_first(cx)?;
         }
         if ready > 0 || cx.timed_out() {
             for (p, bits) in watched.iter().zip(&found) {
@@ -191,6 +195,9 @@ fn select_files(cx: &mut Ctx<'_>, n: i32, sets: [UserPtr<u8>; 3]) -> SysResult {
                 }
             }
         }
+        if ready == 0 {
+            signals_first(cx)?;
+        }
         if ready > 0 || cx.timed_out() {
             for (set, at) in found.iter().zip(sets) {
                 if !set.is_empty() {
@@ -219,7 +226,7 @@ pub fn set_timeout(cx: &mut Ctx<'_>, duration: Option<u64>) {
 
 /// Writes the time that is left into the guest's timeout, in units of `unit` nanoseconds; a zero one stays.
 fn write_remaining(cx: &mut Ctx<'_>, at: UserPtr<Pair>, unit: u64, r: SysResult) -> SysResult {
-    if matches!(r, Err(Stop::Block(_))) || at.is_null() {
+    if matches!(r, Err(Stop::Block(_) | Stop::Interrupt(_))) || at.is_null() {
         return r;
     }
     if let Some(deadline) = cx.block.deadline.filter(|d| *d != 0) {
@@ -228,6 +235,14 @@ fn write_remaining(cx: &mut Ctx<'_>, at: UserPtr<Pair>, unit: u64, r: SysResult)
         let _ = at.write(&cx.mem, &[(left / NSEC) as i64, (left % NSEC / unit) as i64]);
     }
     r
+}
+
+/// Where the time is up, a signal that is pending still wins: `EINTR`, even with a timeout of zero (fs/select.c).
+fn signals_first(cx: &Ctx<'_>) -> Result<(), Stop> {
+    if cx.timed_out() && cx.task.attention.load(Ordering::SeqCst) && signals::deliverable(cx.task) {
+        return Err(Stop::Interrupt(Restart::NoHand));
+    }
+    Ok(())
 }
 
 /// Puts a signal mask in place for the time of the call (first run only).
@@ -244,7 +259,7 @@ pub fn set_mask(cx: &mut Ctx<'_>, mask: UserPtr<u64>, size: usize) -> Result<(),
 
 /// Brings the mask back where the call returns by itself; after a signal its delivery does (and a wait goes on with it).
 pub fn unset_mask(cx: &mut Ctx<'_>, r: SysResult) -> SysResult {
-    if !matches!(r, Err(Stop::Block(_))) {
+    if !matches!(r, Err(Stop::Block(_) | Stop::Interrupt(_))) {
         signals::restore_mask(cx.task);
     }
     r

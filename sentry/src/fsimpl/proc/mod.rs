@@ -102,7 +102,7 @@ impl Subject {
     /// The thread of a number below this process.
     fn thread(&self, tid: i32) -> Result<Subject> {
         let group = self.group()?;
-        let there = group.threads().iter().any(|t| t.tid == tid) || group.pid == tid;
+        let there = group.threads().iter().any(|t| t.tid() == tid) || group.pid == tid;
         there.then(|| Subject { group: self.group.clone(), tid, thread: true }).ok_or(Errno::ENOENT)
     }
 
@@ -117,7 +117,7 @@ impl Subject {
     /// The thread; for a process whose first thread has left, any. `ESRCH` for zombies.
     fn task(&self) -> Result<Arc<Task>> {
         let threads = self.group()?.threads();
-        let exact = threads.iter().find(|t| t.tid == self.tid);
+        let exact = threads.iter().find(|t| t.tid() == self.tid);
         exact.or_else(|| threads.first().filter(|_| !self.thread)).cloned().ok_or(Errno::ESRCH)
     }
 

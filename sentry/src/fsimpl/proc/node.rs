@@ -216,8 +216,8 @@ impl ProcInode {
             }
             Node::Tasks(s) => {
                 for t in s.group()?.threads() {
-                    let thread = Subject { group: s.group.clone(), tid: t.tid, thread: true };
-                    put(FIRST + t.tid as u64, t.tid.to_string(), self.child(Node::Process(thread)));
+                    let thread = Subject { group: s.group.clone(), tid: t.tid(), thread: true };
+                    put(FIRST + t.tid() as u64, t.tid().to_string(), self.child(Node::Process(thread)));
                 }
             }
             Node::FdDir(s) | Node::FdInfoDir(s) => {
@@ -341,7 +341,7 @@ impl Inode for ProcInode {
                 let kernel = self.shared.kernel()?;
                 let me = current_tid().and_then(|t| kernel.task(t)).ok_or(Errno::ENOENT)?;
                 Ok(if *thread {
-                    format!("{}/task/{}", me.group.pid, me.tid).into_bytes()
+                    format!("{}/task/{}", me.group.pid, me.tid()).into_bytes()
                 } else {
                     me.group.pid.to_string().into_bytes()
                 })

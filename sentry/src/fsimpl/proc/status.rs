@@ -32,7 +32,7 @@ fn state(s: &Subject, group: &ThreadGroup) -> (char, &'static str) {
     } else {
         drop(st);
         match s.task() {
-            Ok(t) if current_tid() == Some(t.tid) => ('R', "running"),
+            Ok(t) if current_tid() == Some(t.tid()) => ('R', "running"),
             _ => ('S', "sleeping"),
         }
     }
