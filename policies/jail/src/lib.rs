@@ -36,6 +36,18 @@ pub fn set_process_name(name: &str) {
     }
 }
 
+/// Says beforehand how many heaps the allocator may make. Left to itself glibc counts the processors when threads first
+/// meet in it, by opening a file of `/sys`, which a sealed process must not (mallopt(3), `M_ARENA_MAX`).
+pub fn bound_heaps(heaps: i32) {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt takes two numbers and touches only the allocator's own settings; no other thread runs yet.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, heaps);
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = heaps;
+}
+
 /// Before anything else in the launcher: its children are reaped here though their parents die, nothing executed
 /// from here on gains rights, and no descriptor that the caller left open travels further by accident.
 pub fn begin_launcher() -> io::Result<()> {
