@@ -256,8 +256,18 @@ impl Supervisor {
                 }
             } else if ended && pid == self.children.gofer {
                 self.gofer_alive = false;
-                // It ends by itself when the sentry has let go of it: its end counts only while that one runs.
+                // It ends by itself when the sentry has let go of it: its end counts only while that one runs. Where it
+                // was killed, what the command made of the files that failed is no outcome.
                 self.hear();
+                if matches!(status, WaitStatus::Signaled(..)) {
+                    self.outcome = None;
+                    self.fail(end_of("gofer", status));
+                    if self.sentry_alive {
+                        self.end(self.children.sentry);
+                        self.sentry_alive = false;
+                    }
+                    continue;
+                }
                 if self.outcome.is_none() && self.sentry_alive && !self.hung_up {
                     self.fail(end_of("gofer", status));
                     self.end(self.children.sentry);

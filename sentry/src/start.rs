@@ -64,12 +64,13 @@ fn set_up(start: Start) -> Result<Arc<Kernel>, Outcome> {
     let poller = HostPoller::new().map_err(failed("cannot make the poller of host descriptors"))?;
     let mounts = mount_tree(&config, Arc::new(client)).map_err(failed("cannot mount the root"))?;
     let kernel = make_kernel(&config, platform, mounts, trace, &control);
-    mount_virtual(&kernel).map_err(failed("cannot mount /proc, /dev and /sys"))?;
+    let devices = mount_virtual(&kernel).map_err(failed("cannot mount /proc, /dev and /sys"))?;
     hooks::set_pidfd(make_pidfd, pidfd_target);
 
     start_threads(&kernel, &poller, &control, notices)
         .map_err(|e| Outcome::setup_failed(format!("cannot start the sentry's threads: {e}")))?;
-    let files = standard_streams(&config, &poller).map_err(failed("cannot use the standard streams"))?;
+    let files =
+        standard_streams(&config, &poller, &devices).map_err(failed("cannot use the standard streams"))?;
     first_program(&kernel, &config, files)?;
     Ok(kernel)
 }
@@ -93,11 +94,12 @@ fn mount_tree(config: &SentryConfig, client: Arc<Client>) -> Result<Arc<Namespac
     tree.ok_or(Errno::EINVAL)
 }
 
-/// The file systems that are ours alone.
-fn mount_virtual(kernel: &Arc<Kernel>) -> Result<(), Errno> {
+/// The file systems that are ours alone. Gives that of `/dev`.
+fn mount_virtual(kernel: &Arc<Kernel>) -> Result<Arc<TmpFs>, Errno> {
     let plain = MountOptions::default;
     let tree = &kernel.mounts;
-    tree.mount_at(b"/dev", dev::file_system()?, plain())?;
+    let devices = dev::file_system()?;
+    tree.mount_at(b"/dev", devices.clone(), plain())?;
     tree.mount_at(b"/dev/shm", TmpFs::new(tmpfs::Options::default())?, plain())?;
     let proc = ProcFs::new();
     proc.set_kernel(kernel);
@@ -108,7 +110,7 @@ fn mount_virtual(kernel: &Arc<Kernel>) -> Result<(), Errno> {
         sys,
         MountOptions { read_only: true, nosuid: true, noexec: true, nodev: true, ..plain() },
     )?;
-    Ok(())
+    Ok(devices)
 }
 
 fn make_kernel(
@@ -204,7 +206,11 @@ fn pidfd_target(cx: &crate::kernel::Ctx<'_>, fd: i32) -> Result<i32, Errno> {
     pidfd::group_of(&*cx.file(fd)?).map(|g| g.pid).ok_or(Errno::EBADF)
 }
 
-fn standard_streams(config: &SentryConfig, poller: &Arc<HostPoller>) -> Result<FdTable, Errno> {
+fn standard_streams(
+    config: &SentryConfig,
+    poller: &Arc<HostPoller>,
+    devices: &TmpFs,
+) -> Result<FdTable, Errno> {
     let files = FdTable::new();
     for (n, stream) in config.streams.iter().enumerate() {
         if *stream == Stream::Closed {
@@ -218,10 +224,15 @@ fn standard_streams(config: &SentryConfig, poller: &Arc<HostPoller>) -> Result<F
         let fd = fd.map_err(|e| Errno(e.raw_os_error()))?;
         rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).map_err(|e| Errno(e.raw_os_error()))?;
         let stream = HostStream::new(fd, poller)?;
-        if stream.is_terminal() {
-            dev::set_terminal(stream.clone());
-        }
-        files.replace(n as i32, stream.file(), false, u64::MAX)?;
+        let terminal = match stream.is_terminal() {
+            true => dev::set_terminal(devices, stream.clone(), &stream.attrs()?)?,
+            false => None,
+        };
+        let file = match terminal {
+            Some(dev::Terminal { inode, name }) => stream.terminal_file(inode, name),
+            None => stream.file(),
+        };
+        files.replace(n as i32, file, false, u64::MAX)?;
     }
     Ok(files)
 }
@@ -369,8 +380,8 @@ fn text(e: Errno) -> String {
     }
 }
 
-/// As execvp(3): a name with a slash is a path; others are sought in `PATH`, and permission denied somewhere is told
-/// only where nothing better is found.
+/// As a shell: a name with a slash is a path; others are sought in `PATH`, and permission denied is told where nothing
+/// better is found and there is such a file. (execvp(3) tells it also of a directory that may not be searched.)
 fn find(look: &Lookup, name: &[u8], env: &[Vec<u8>]) -> Result<(Vec<u8>, Arc<crate::vfs::File>), Errno> {
     if name.contains(&b'/') {
         let place = look.resolve(name, true)?;
@@ -385,7 +396,7 @@ fn find(look: &Lookup, name: &[u8], env: &[Vec<u8>]) -> Result<(Vec<u8>, Arc<cra
         let full = if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() };
         match look.open_exec(&full, 0) {
             Ok(file) => return Ok((full, file)),
-            Err(Errno::EACCES) => worst = Errno::EACCES,
+            Err(Errno::EACCES) if look.resolve(&full, true).is_ok() => worst = Errno::EACCES,
             Err(_) => {}
         }
     }

@@ -23,13 +23,18 @@ mod unmap_stub;
 
 /// Forks; the child runs `f`. Waits at most two seconds, then kills it. Gives the wait status.
 unsafe fn try_in_child(f: impl FnOnce()) -> i32 {
+    try_for(400, f)
+}
+
+/// As [`try_in_child`], for this many times 5 ms.
+unsafe fn try_for(steps: u32, f: impl FnOnce()) -> i32 {
     let pid = libc::fork();
     if pid == 0 {
         f();
         libc::_exit(0);
     }
     let mut status = 0;
-    for _ in 0..400 {
+    for _ in 0..steps {
         if libc::waitpid(pid, &mut status, libc::WNOHANG) != 0 {
             return status;
         }

@@ -2,7 +2,7 @@
 
 use std::arch::asm;
 
-use crate::try_in_child;
+use crate::try_for;
 
 extern "C" {
     fn __sigsetjmp(env: *mut libc::c_void, save: libc::c_int) -> libc::c_int;
@@ -68,7 +68,8 @@ pub unsafe fn attack(directory: &str) {
     let mut tried = 0;
     for &site in &sites {
         for (number, args) in &calls {
-            try_in_child(|| {
+            // Many of them hang the child in a wait of the stub's own: its own harm, and short here.
+            try_for(20, || {
                 // No handler may turn the stub's own fault into something else; a wild return ends us.
                 asm!("xor ebx, ebx", "xor ebp, ebp", "jmp {site}", site = in(reg) site, in("rax") *number,
                     in("rdi") args[0], in("rsi") args[1], in("rdx") args[2], in("r10") args[3],

@@ -47,7 +47,7 @@ fn same(text: &str) {
 }
 
 mod shells {
-    use super::{have, same, same_as, Who};
+    use super::{do_command_with, have, is_root, run, same, same_as, Who, LIMIT};
 
     #[test]
     fn dash() {
@@ -95,11 +95,23 @@ mod shells {
     }
     #[test]
     fn bash_job_control() {
-        bash("set -m; sleep 0.1 & p=$!; kill -STOP $p; sleep 0.05; kill -CONT $p; wait $p; echo $?; sleep 10 & kill %1; wait $! 2>/dev/null; echo $?");
+        bash("set -m; exec 2>/dev/null; sleep 0.1 & wait $!; echo $?; sleep 10 & p=$!; kill -STOP $p; until grep -q '^State:.T' /proc/$p/status; do sleep 0.02; done; sleep 0.1; jobs | grep -c Stopped; kill -CONT $p; until grep -q '^State:.S' /proc/$p/status; do sleep 0.02; done; kill $p; wait $p; sleep 10 & kill %1 || kill %2; sleep 0.05 & fg %+ >/dev/null; echo $?; (exit 9) & wait %%; echo $?");
     }
     #[test]
     fn shell_as_nobody() {
         super::nobody("sh", "id -u; id -g; echo hi >f; cat f; ls -ln f | cut -d' ' -f1-4; cat /etc/shadow >/dev/null 2>&1 || echo denied; echo a | tr a b");
+    }
+    #[test]
+    fn a_missing_command_in_a_closed_path_is_127() {
+        // PATH of who became an ordinary user often holds directories of root's.
+        if is_root() {
+            let mut command = do_command_with(Who::Nobody, &["--env", "PATH=/root/bin:/root:/usr/bin:/bin"]);
+            let outcome = run(command.arg("no-such-command-here"), LIMIT);
+            assert_eq!(outcome.code, Some(127), "{}", outcome.text());
+            let mut command = do_command_with(Who::Nobody, &["--env", "PATH=/etc:/usr/bin"]);
+            let outcome = run(command.arg("passwd-"), LIMIT);
+            assert!(matches!(outcome.code, Some(126 | 127)), "{}", outcome.text());
+        }
     }
     #[test]
     fn environment_and_arguments() {
@@ -136,9 +148,15 @@ mod tools {
     #[test]
     fn findutils() {
         same(
-            "mkdir -p d/e/f; touch d/a.txt d/e/b.txt d/e/f/c.log; find d | sort; find d -name '*.txt' -print0 | sort -z | xargs -0 -n1 echo
+            "mkdir -p d/e/f; touch -d 2020-01-02 d/a.txt; touch -d 2020-01-03 d/e/b.txt d/e/f/c.log; find d | sort; find d -name '*.txt' -print0 | sort -z | xargs -0 -n1 echo
              find d -type f -newer d/a.txt | wc -l; find d -type d -empty; find d -name '*.log' -delete; find d -type f | wc -l; find d -maxdepth 1 | sort; find /etc -maxdepth 1 -name passwd; find d -exec echo {} + | tr ' ' '\\n' | sort | head -2",
         );
+    }
+    #[test]
+    fn editors_and_pagers() {
+        if have("vim") && have("less") {
+            same("vim -es -u NONE -c 'normal ihello' -c 'w! v.txt' -c q </dev/null; cat v.txt; printf 'one\\ntwo\\n' >w; vim -es -u NONE -c '%s/two/three/' -c wq w </dev/null; cat w; seq 100 | less | tail -1; less w; seq 3 | more; echo a >x; ed -s x <<E 2>/dev/null || echo no ed\n1s/a/b/\nw\nq\nE\ndiff -u w x | tail -2; cmp w x; echo $?");
+        }
     }
     #[test]
     fn text_tools() {
@@ -279,7 +297,19 @@ mod builds {
         if have("go") {
             let text = "package main\nimport (\"fmt\"; \"os\"; \"os/exec\"; \"sync\"; \"time\")\nfunc main() {\n\tvar wg sync.WaitGroup\n\tch := make(chan int, 100)\n\tfor i := 0; i < 20; i++ { wg.Add(1); go func(i int) { defer wg.Done(); time.Sleep(time.Millisecond * time.Duration(i)); ch <- i }(i) }\n\twg.Wait(); close(ch)\n\ts := 0\n\tfor x := range ch { s += x }\n\tfmt.Println(s)\n\to, e := exec.Command(\"echo\", \"sub\").Output(); fmt.Println(string(o), e)\n\tos.WriteFile(\"w\", []byte(\"x\"), 0644)\n\td, _ := os.ReadFile(\"w\"); fmt.Println(string(d))\n\t_, e = os.Open(\"none\"); fmt.Println(e)\n\ttime.AfterFunc(10*time.Millisecond, func() { fmt.Println(\"timer\"); os.Exit(0) })\n\tselect {}\n}\n";
             // Built on the host: the binary is what this is about.
-            super::built_on_the_host("go build -o prog main.go", &[("main.go", text)], "./prog");
+            super::built_on_the_host(
+                "CGO_ENABLED=0 go build -o prog main.go",
+                &[("main.go", text)],
+                "./prog",
+            );
+        }
+    }
+    #[test]
+    fn go_build_inside() {
+        if have("go") {
+            let text = "package main\nimport \"fmt\"\nfunc main() { fmt.Println(\"hello from go\") }\n";
+            let script = "export GO111MODULE=off GOFLAGS=-p=2; go build -o hello h.go && ./hello && go vet h.go && echo vetted";
+            same_as(Who::Caller, "sh", script, &[("h.go", text)]);
         }
     }
     #[test]

@@ -108,6 +108,73 @@ fn a_terminal_is_one() {
 }
 
 #[test]
+fn the_terminal_has_its_name() {
+    let script = "test \"$(tty)\" = \"$(readlink /proc/self/fd/0)\" && test -c \"$(tty)\" && echo same; sh -c 'echo x >\"$1\"' sh \"$(tty)\"; stty -F \"$(tty)\" size; stty -F /dev/tty size";
+    let (text, code) = on_terminal(&["sh", "-c", script]).finish(LIMIT);
+    assert_eq!((text.as_str(), code), ("same\r\nx\r\n24 80\r\n24 80\r\n", Some(0)));
+}
+
+#[test]
+fn full_screen_programs_draw() {
+    if have("vim") && have("less") {
+        let script = "seq 100 >n; TERM=xterm less n; TERM=xterm vim -u NONE n; head -1 n";
+        let dir = TempDir::new();
+        let mut terminal =
+            OnTerminal::spawn(do_command(Who::Caller, &["sh", "-c", script]).current_dir(dir.path()));
+        terminal.expect("23", LIMIT).unwrap();
+        terminal.send(" ");
+        terminal.expect("46", LIMIT).unwrap();
+        terminal.send("q");
+        terminal.expect("100 lines", LIMIT).or_else(|_| terminal.expect("100L", LIMIT)).unwrap();
+        terminal.send("ihello\x1b");
+        std::thread::sleep(Duration::from_millis(500));
+        terminal.send(":wq\r");
+        let (text, code) = terminal.finish(LIMIT);
+        assert_eq!(code, Some(0), "{text:?}");
+        assert!(text.contains("hello1\r\n"), "{text:?}");
+        assert!(!dir.join("n").exists());
+    }
+}
+
+#[test]
+fn python_reads_keys() {
+    if have("python3") {
+        let script = "import sys, termios, tty\nold = termios.tcgetattr(0); tty.setraw(0); print('ready', flush=True)\nk = sys.stdin.read(1); termios.tcsetattr(0, termios.TCSADRAIN, old); print('key', ord(k)); print(input('ask: '))";
+        let mut terminal = on_terminal(&["python3", "-c", script]);
+        terminal.expect("ready", LIMIT).unwrap();
+        terminal.send("\x03");
+        terminal.expect("key 3", LIMIT).unwrap();
+        terminal.expect("ask: ", LIMIT).unwrap();
+        terminal.send("word\n");
+        terminal.expect("word", LIMIT).unwrap();
+        assert_eq!(terminal.finish(LIMIT).1, Some(0));
+    }
+}
+
+#[test]
+fn jobs_stop_and_go_on_at_the_terminal() {
+    if have("bash") {
+        let mut terminal = on_terminal(&["bash", "--norc", "-i"]);
+        terminal.send("PS1='$ '; echo one$((1+1))\n");
+        terminal.expect("one2", LIMIT).unwrap();
+        terminal.send("sleep 60\n");
+        std::thread::sleep(Duration::from_millis(300));
+        terminal.send("\x1a");
+        terminal.expect("Stopped", LIMIT).unwrap();
+        terminal.send("bg; jobs; kill %1; wait; echo next$((2+2))\n");
+        terminal.expect("Running", LIMIT).unwrap();
+        terminal.expect("next4", LIMIT).unwrap();
+        terminal.send("cat\n");
+        std::thread::sleep(Duration::from_millis(200));
+        terminal.send("typed\n");
+        std::thread::sleep(Duration::from_millis(200));
+        terminal.send("\x04echo code$?; exit 4\n");
+        terminal.expect("code0", LIMIT).unwrap();
+        assert_eq!(terminal.finish(LIMIT).1, Some(4));
+    }
+}
+
+#[test]
 fn lines_typed_arrive() {
     let mut terminal = on_terminal(&["sh", "-c", "echo ready; read x; echo \"got $x\""]);
     terminal.expect("ready", LIMIT).unwrap();

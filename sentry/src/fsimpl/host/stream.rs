@@ -78,6 +78,16 @@ impl HostStream {
         File::anonymous(self.clone(), Some(inode), self.flags(), label)
     }
 
+    /// As [`HostStream::file`], for a terminal that has a node of its own in `/dev`.
+    pub fn terminal_file(self: &Arc<HostStream>, inode: InodeRef, name: String) -> Arc<File> {
+        File::anonymous(self.clone(), Some(inode), self.flags(), name)
+    }
+
+    /// What fstat(2) says of it.
+    pub fn attrs(&self) -> Result<Attrs> {
+        convert::attrs_of_stat(&rustix::fs::fstat(&*self.fd).map_err(errno)?)
+    }
+
     /// Whether it is a terminal.
     pub fn is_terminal(&self) -> bool {
         self.kind == Kind::Device && rustix::termios::isatty(&*self.fd)
@@ -338,7 +348,7 @@ struct StreamInode {
 
 impl Inode for StreamInode {
     fn attrs(&self) -> Result<Attrs> {
-        convert::attrs_of_stat(&rustix::fs::fstat(&*self.stream.fd).map_err(errno)?)
+        self.stream.attrs()
     }
     fn kind(&self) -> FileKind {
         match self.stream.kind {
