@@ -42,7 +42,7 @@ pub(crate) fn gofer() -> u8 {
     let Ok(config) = read_config() else { return by_hand() };
     log::start(config.log);
     jail::set_process_name("runsc-gofer");
-    jail::bound_heaps(1);
+    jail::one_heap();
     match serve(config) {
         Ok(()) => 0,
         Err(failure) => failure.report(),

@@ -40,7 +40,7 @@ pub fn read_config(fd: i32) -> io::Result<SentryConfig> {
 /// says nothing about the guest (the launcher hears that as a [`crate::control::Report`]).
 pub fn main(config: SentryConfig) -> i32 {
     jail::set_process_name("runsc-sentry");
-    jail::bound_heaps(2);
+    jail::one_heap();
     let control = match jail::fds::take(config.fds.control) {
         Ok(socket) => Arc::new(Control::new(socket)),
         Err(error) => {

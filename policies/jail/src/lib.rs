@@ -36,16 +36,15 @@ pub fn set_process_name(name: &str) {
     }
 }
 
-/// Says beforehand how many heaps the allocator may make. Left to itself glibc counts the processors when threads first
-/// meet in it, by opening a file of `/sys`, which a sealed process must not (mallopt(3), `M_ARENA_MAX`).
-pub fn bound_heaps(heaps: i32) {
+/// Keeps the allocator to one heap. With more, glibc counts the processors when threads first meet in it, and asks for
+/// `vm.overcommit_memory` before it gives memory back: both by opening a file, which a sealed process must not
+/// (mallopt(3), `M_ARENA_MAX`).
+pub fn one_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: mallopt takes two numbers and touches only the allocator's own settings; no other thread runs yet.
     unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, heaps);
+        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
-    #[cfg(not(target_env = "gnu"))]
-    let _ = heaps;
 }
 
 /// Before anything else in the launcher: its children are reaped here though their parents die, nothing executed
