@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use linux_abi::{Errno, Result};
 
 use crate::slot::{DATA_LEN, MAX_RECORDS, OUT_END, RECORD_HEADER};
-use crate::{Regs, Thread};
+use crate::{Regs, Thread, STUB_RANGE};
 
 /// One host call moves at most this much through the sentry's own buffer.
 const CHUNK: usize = 256 * 1024;
@@ -54,7 +54,10 @@ impl Io {
                 break;
             }
             let len = len as usize;
-            self.records.push(Record { addr, len, at });
+            // A record that is not the guest's memory is none: who asks for it meets EFAULT below.
+            if in_range(addr, len) {
+                self.records.push(Record { addr, len, at });
+            }
             at += len.next_multiple_of(8);
         }
         self.out_start = in_len;
@@ -274,8 +277,13 @@ impl Mem<'_> {
     }
 }
 
+/// Whether all of it can be the guest's: below the end, and clear of the platform's own range, in which text, tables
+/// and slots of the stub lie for whoever asks the host, but nothing for a call of the guest.
 fn in_range(addr: u64, len: usize) -> bool {
-    len as u64 <= ADDRESS_END && addr <= ADDRESS_END - len as u64
+    if len as u64 > ADDRESS_END || addr > ADDRESS_END - len as u64 {
+        return false;
+    }
+    addr >= STUB_RANGE.end || addr + len as u64 <= STUB_RANGE.start
 }
 
 /// # Safety
@@ -347,4 +355,28 @@ pub(crate) fn vm_write(tid: i32, addr: u64, bytes: &[u8]) -> usize {
     // SAFETY: the local buffer is only read; the remote one is checked by the host.
     let n = unsafe { libc::process_vm_writev(tid, &raw const local, 1, &raw const remote, 1, 0) };
     usize::try_from(n).unwrap_or(0).min(bytes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_platforms_own_range_is_no_guest_memory() {
+        assert!(in_range(0x1000, 4096) && in_range(ADDRESS_END - 1, 1) && in_range(STUB_RANGE.end, 1));
+        assert!(in_range(STUB_RANGE.start - 1, 1));
+        assert!(!in_range(STUB_RANGE.start, 1) && !in_range(STUB_RANGE.start - 1, 2));
+        assert!(!in_range(STUB_RANGE.end - 1, 1) && !in_range(ADDRESS_END, 1) && !in_range(u64::MAX, 2));
+        assert!(!in_range(0x1000, STUB_RANGE.start as usize));
+    }
+
+    #[test]
+    fn records_of_the_platforms_own_range_are_dropped() {
+        let mut data = vec![0u64; 8];
+        (data[0], data[1], data[3], data[4]) = (STUB_RANGE.start, 8, 0x5000, 8);
+        let mut io = Io::default();
+        io.reset(data.as_ptr().cast(), 48, 2);
+        assert_eq!(io.find(STUB_RANGE.start, 8), None);
+        assert_eq!(io.find(0x5000, 8), Some(40));
+    }
 }
