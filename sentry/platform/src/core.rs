@@ -140,8 +140,10 @@ impl Core {
         match notif.nr as u32 as u64 {
             DOORBELL => match thread {
                 Some(thread) => {
+                    if self.zygote.get().is_none_or(|z| z.id() != thread.id()) {
+                        spin::rang(self, &thread);
+                    }
                     self.run(&thread, Some(notif.id));
-                    spin::rang(self, &thread);
                 }
                 None => self.newcomer(notif),
             },

@@ -314,6 +314,7 @@ impl Thread {
             }
             Reply::Clone(spec) => match self.core().clone_begin(self, spec) {
                 Ok(token) => {
+                    crate::spin::release(self.core(), self);
                     inner.op = Op::Clone(token);
                     RE_CLONE
                 }

@@ -13,7 +13,7 @@ use crate::SpaceEnd;
 /// Starts all of them.
 pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
     spawn("doorbell", core, doorbell)?;
-    if core.cpus > 1 {
+    if core.cpus > 1 && core.spinner.possible() {
         spawn("spinner", core, crate::spin::run)?;
     }
     spawn("reaper", core, reaper)?;
