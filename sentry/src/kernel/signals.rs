@@ -4,7 +4,7 @@
 //! guest or to wait. `attention` says that looking is worth it.
 
 use std::sync::atomic::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use linux_abi::{Errno, Result};
 use platform::{Resume, SignalFrame};
@@ -18,7 +18,7 @@ use crate::signal::{
     self, DefaultAction, SigAction, SigInfo, SigSet, Signo, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SIG_DFL,
     SIG_IGN,
 };
-use crate::wait_queue::PollEvents;
+use crate::wait_queue::{PollEvents, Waiter};
 
 /// The stop signals, which a SIGCONT takes out of the queues.
 const STOPS: SigSet = SigSet(
@@ -134,6 +134,7 @@ fn prepare(group: &Arc<ThreadGroup>, signo: Signo) -> bool {
     } else if signo == libc::SIGKILL {
         // A stopped process is killed all the same.
         group.state.lock().stopped = None;
+        expect_end(group);
     }
     true
 }
@@ -251,7 +252,36 @@ pub fn begin_exit(group: &Arc<ThreadGroup>, status: ExitStatus) -> ExitStatus {
         (status, s.threads.clone())
     };
     threads.iter().for_each(Task::kick);
+    // A thread that ends the group by itself is on its way; it is the others that may not answer.
+    if threads.len() > 1 {
+        expect_end(group);
+    }
     status
+}
+
+/// How long the threads of a group that was killed may take to leave by themselves.
+const PATIENCE: u64 = 1_000_000_000;
+
+/// Told when the patience with a group is over: what has not left does not answer (its guest has led the stub astray),
+/// and ends with its whole address space.
+struct Overdue(Weak<ThreadGroup>);
+
+impl Waiter for Overdue {
+    fn notify(&self, _: PollEvents) {
+        if let Some(group) = self.0.upgrade() {
+            group.threads().iter().for_each(|t| t.thread().space().kill());
+        }
+    }
+}
+
+/// Sees to it that a group which must end does. The deadline is given up with the group.
+fn expect_end(group: &Arc<ThreadGroup>) {
+    let Some(kernel) = group.kernel.upgrade() else { return };
+    let mut overdue = group.overdue.lock();
+    if overdue.is_none() {
+        let waiter = Arc::new(Overdue(Arc::downgrade(group)));
+        *overdue = Some(kernel.timers.arm(crate::time::monotonic().saturating_add(PATIENCE), waiter));
+    }
 }
 
 fn stop_group(group: &Arc<ThreadGroup>, signo: Signo) {

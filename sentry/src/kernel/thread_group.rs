@@ -93,6 +93,8 @@ pub struct ThreadGroup {
     pub oom_score_adj: AtomicI32,
     /// The program's file (`/proc/PID/exe`).
     pub exe: Mutex<Option<Arc<crate::vfs::File>>>,
+    /// When a group that must end is ended by force.
+    pub overdue: Mutex<Option<crate::time::Armed>>,
     /// What calls remember that only ask for it back; timers.
     pub extras: super::extras::GroupExtras,
 }
@@ -124,6 +126,7 @@ impl ThreadGroup {
             dead_stime: AtomicU64::new(0),
             oom_score_adj: AtomicI32::new(0),
             exe: Mutex::default(),
+            overdue: Mutex::default(),
             extras: Default::default(),
         })
     }
