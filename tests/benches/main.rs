@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use runsc_tests::run::{run, wait_until};
-use runsc_tests::sandbox::sibling;
+use runsc_tests::sandbox::bench_guest;
 use runsc_tests::{procs, runsc, TempDir};
 
 /// (name for `--row` and for `bench-guest`, title).
@@ -173,7 +173,7 @@ fn measure(row: &str, runner: &Runner, options: &Options) -> Result<f64, String>
         "memory" => memory(runner),
         _ => {
             let dir = TempDir::new();
-            let guest = sibling("bench-guest").display().to_string();
+            let guest = bench_guest().display().to_string();
             let millis = if options.quick { "5" } else { "40" };
             let outcome =
                 run(&mut command(runner, &[&guest, row, millis], Some(&dir)), Duration::from_secs(120));

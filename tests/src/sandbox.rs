@@ -38,24 +38,37 @@ pub fn target_dir() -> PathBuf {
     profile.parent().expect("a profile lies in a target directory").to_path_buf()
 }
 
-/// A program of this crate (`guests`, `attack`, `bench-guest`), next to the running test.
+/// A program of this crate (`guests`, `attack`), next to the running test.
 pub fn sibling(name: &str) -> PathBuf {
     let exe = std::env::current_exe().expect("the path of the test itself");
     let found = exe.ancestors().skip(1).map(|dir| dir.join(name)).find(|path| path.is_file());
     found.unwrap_or_else(|| panic!("{name} was not built; run through cargo"))
 }
 
+/// What the benchmark times from within; built here, since `cargo run --bin` builds only what it runs.
+pub fn bench_guest() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| cargo_build(&["--package", "runsc-tests", "--bin", "bench-guest"], "bench-guest"))
+}
+
 fn build() -> PathBuf {
+    cargo_build(&["--package", "runsc-cli"], "runsc")
+}
+
+/// Builds one program of the workspace, optimised.
+fn cargo_build(what: &[&str], name: &str) -> PathBuf {
     let target = target_dir();
     // Several test binaries may come here at once; cargo's own lock on the target directory orders them.
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--quiet", "--release", "--package", "runsc-cli", "--target-dir"])
+        .args(["build", "--quiet", "--release"])
+        .args(what)
+        .arg("--target-dir")
         .arg(&target)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .status()
         .expect("cargo can be run");
-    assert!(status.success(), "building runsc failed; set RUNSC_BIN to test a built one");
-    target.join("release/runsc")
+    assert!(status.success(), "building {name} failed; set RUNSC_BIN to test a runsc that is built");
+    target.join("release").join(name)
 }
 
 /// Copies of our binaries that any user may run.
