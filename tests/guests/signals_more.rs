@@ -293,6 +293,19 @@ pub unsafe fn stop_and_continue() {
     ret("a stopped one does not die of TERM", waitpid(pid, &mut status, WNOHANG));
     kill(pid, SIGCONT);
     say("until continued", end_of(pid));
+    let ((r, w), (answers, answer)) = (pipe(), pipe());
+    let pid = child(|| {
+        put_fd(answer, &crate::kit::get_fd(r, 5));
+        0
+    });
+    nap(30);
+    kill(pid, SIGSTOP);
+    waitpid(pid, &mut status, WUNTRACED);
+    put_fd(w, "go");
+    ret("stopped in a read", poll(&mut pollfd { fd: answers, events: POLLIN, revents: 0 }, 1, 100));
+    kill(pid, SIGCONT);
+    say("which goes on", crate::kit::get_fd(answers, 5));
+    say("end", end_of(pid));
     handle(SIGCONT, count as usize, 0);
     raise(SIGCONT);
     show("SIGCONT handler", SEEN.swap(0, SeqCst));
@@ -414,4 +427,9 @@ pub unsafe fn signal_fd() {
     show("signal", info.ssi_signo);
     ret("again", read(fd, (&raw mut info).cast(), size));
     ret("small", read(fd, (&raw mut info).cast(), 8));
+    let waiting = signalfd(-1, &set, 0);
+    let pid = child(|| read(waiting, (&raw mut info).cast(), size) as i32);
+    nap(30);
+    kill(pid, SIGUSR1);
+    say("a child's own, through what it inherited", end_of(pid));
 }

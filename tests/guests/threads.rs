@@ -224,6 +224,28 @@ pub unsafe fn execs() {
     say("from a thread", end_of(pid));
     let pid = child(|| {
         for _ in 0..3 {
+            thread::spawn(move || {
+                execve(exe_at as *const c_char, argv.as_ptr().cast(), [std::ptr::null()].as_ptr());
+            });
+        }
+        loop {
+            pause();
+        }
+    });
+    say("from several at once", end_of(pid));
+    let shell = [c"sh".as_ptr(), c"-c".as_ptr(), c"read pid rest </proc/self/stat; [ $pid = $$ ]".as_ptr()];
+    let shell = [shell[0] as usize, shell[1] as usize, shell[2] as usize, 0];
+    let pid = child(|| {
+        thread::spawn(move || {
+            execve(c"/bin/sh".as_ptr(), shell.as_ptr().cast(), [std::ptr::null()].as_ptr());
+        });
+        loop {
+            pause();
+        }
+    });
+    say("the number stays", end_of(pid));
+    let pid = child(|| {
+        for _ in 0..3 {
             thread::spawn(|| loop {
                 nap(1);
             });

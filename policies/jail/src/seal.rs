@@ -9,7 +9,6 @@ use crate::Role;
 /// Installs the filter of this role on every thread. From here on what its file does not name kills the process, or
 /// with [`Mismatch::Trap`] is named on standard error and answered `ENOSYS`, for those who work on the filters.
 pub fn seal(role: Role, mismatch: Mismatch) -> io::Result<()> {
-    bound_allocator();
     if mismatch == Mismatch::Trap {
         report_refused_calls()?;
     }
@@ -18,20 +17,6 @@ pub fn seal(role: Role, mismatch: Mismatch) -> io::Result<()> {
         seccompiler::apply_filter_all_threads(&program).map_err(io::Error::other)?;
     }
     Ok(())
-}
-
-/// glibc's allocator opens files when it feels like it, which the filter would punish: it counts the machine's
-/// processors (/sys/devices/system/cpu/online) once it has made eight arenas, and asks how memory is overcommitted
-/// (/proc/sys/vm/overcommit_memory) before it shrinks the heap of a thread. With these bounds it does neither.
-fn bound_allocator() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: only sets numbers of the allocator. A refusal changes nothing.
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 4);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
-        // Without trimming, what is big must not come from the heaps; buffers of ordinary calls still do.
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 2 << 20);
-    }
 }
 
 fn report_refused_calls() -> io::Result<()> {
