@@ -268,6 +268,7 @@ fn first_program(kernel: &Arc<Kernel>, config: &SentryConfig, files: FdTable) ->
     let fs = working_directory(&root, config, &cred)?;
     let init = kernel.group(INIT_PID);
     let group = new_group(kernel, config, FIRST_PID, init.as_ref().map(Arc::downgrade).unwrap_or_default());
+    crate::kernel::cpu::watch_limit(kernel, &group);
     let loaded = find_and_load(kernel, config, &fs, &cred, group.limit(resource::STACK))?;
 
     let thread = first_thread(kernel)?;

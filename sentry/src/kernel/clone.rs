@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use linux_abi::Errno;
 use parking_lot::Mutex;
-use platform::{CloneSpec, Reply, Thread};
+use platform::{Action, CloneSpec, Reply, Thread};
 
 use super::current::{Ctx, Restart, Stop};
-use super::task::{NewTask, Task, TaskSignals};
+use super::task::{NewTask, Task, TaskSignals, Then};
 use super::thread_group::{GroupState, NewGroup, ThreadGroup};
 use super::{Kernel, SysResult};
 use crate::limits::resource;
@@ -157,6 +157,7 @@ fn born(cx: &mut Ctx<'_>, args: &CloneArgs, thread: &Arc<Thread>) -> Result<Born
     let tid = kernel.allocate_pid()?;
     let group = if is_thread { parent.group.clone() } else { new_group(cx, args, tid) };
     let mm = if share_vm { parent.mm() } else { parent.mm().fork_copy(thread.space().clone()) };
+    let not_forked = if share_vm { Vec::new() } else { parent.mm().with_table(|t| t.not_forked()) };
     let files = if has(f, libc::CLONE_FILES) { parent.files() } else { Arc::new(parent.files().duplicate()) };
     let fs = if has(f, libc::CLONE_FS) { parent.fs() } else { Arc::new(parent.fs().duplicate()) };
     let (mask, altstack) = {
@@ -217,8 +218,16 @@ fn born(cx: &mut Ctx<'_>, args: &CloneArgs, thread: &Arc<Thread>) -> Result<Born
         child.attention.store(true, Ordering::SeqCst);
     }
     kernel.forks.fetch_add(1, Ordering::Relaxed);
+    let unmap: Vec<_> =
+        not_forked.iter().map(|(start, end)| Action::Unmap { addr: *start, len: end - start }).collect();
+    if !unmap.is_empty() {
+        child.run.lock().then = Some(Then::Actions(Box::new(|_, done| match done {
+            Ok(()) => Ok(0),
+            Err((_, e)) => Err(e.into()),
+        })));
+    }
     thread.set_cookie(child.clone());
-    thread.reply(Reply::Return(0));
+    thread.reply(if unmap.is_empty() { Reply::Return(0) } else { Reply::Act(unmap) });
     if leaving {
         child.kick();
     }
@@ -249,6 +258,7 @@ fn new_group(cx: &Ctx<'_>, args: &CloneArgs, pid: i32) -> Arc<ThreadGroup> {
     let new = NewGroup { pid, sighand, limits, state, signal_wait };
     let group = ThreadGroup::new(Arc::downgrade(cx.kernel), new);
     *group.exe.lock() = cx.task.group.exe.lock().clone();
+    super::cpu::watch_limit(cx.kernel, &group);
     cx.kernel.pids.lock().groups.insert(pid, group.clone());
     if let Some(p) = parent.upgrade() {
         p.state.lock().children.push(group.clone());

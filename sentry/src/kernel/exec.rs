@@ -107,6 +107,7 @@ fn enter(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
     let task = cx.task;
     let Loaded { actions, table, regs, comm, exe, .. } = loaded;
     fresh.set_cookie(task.clone());
+    task.group.keep_cpu_time(task);
     let old = std::mem::replace(&mut *task.thread.write(), fresh.clone());
     let clear_tid = task.clear_child_tid.swap(0, Ordering::SeqCst);
     crate::kernel::hooks::robust_list_on_exit(task);

@@ -16,16 +16,16 @@ use crate::wait_queue::PollEvents;
 /// the word to clear (`CLONE_CHILD_CLEARTID`), or 0.
 pub fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus) -> u64 {
     crate::kernel::hooks::robust_list_on_exit(task);
-    let (utime, stime) = task.thread().cpu_time();
     let group = &task.group;
-    group.dead_utime.fetch_add(utime, Ordering::Relaxed);
-    group.dead_stime.fetch_add(stime, Ordering::Relaxed);
     kernel.pids.lock().tasks.remove(&task.tid());
     let (last, status) = {
         let mut s = group.state.lock();
         s.threads.retain(|t| !Arc::ptr_eq(t, task));
         (s.threads.is_empty(), s.exiting.unwrap_or(status))
     };
+    if last {
+        group.keep_cpu_time(task);
+    }
     finish_vfork(task);
     // Dropped here and not with the task: whoever still holds the task must not keep files open.
     let empty = Arc::new(crate::vfs::FdTable::new());
@@ -53,6 +53,9 @@ pub fn finish_vfork(task: &Arc<Task>) {
 
 fn end_group(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, status: ExitStatus) {
     group.extras.stop_timers();
+    // A zombie runs no program any more: its file may be written again.
+    let program = group.exe.lock().take();
+    drop(program);
     let children = {
         let mut s = group.state.lock();
         s.zombie = Some(status);

@@ -18,6 +18,8 @@ pub struct GroupExtras {
     pub thp_disabled: AtomicBool,
     /// setitimer(2): real, virtual, profiling.
     pub itimers: Mutex<[Option<Arc<Ticker>>; 3]>,
+    /// Watches over `RLIMIT_CPU`.
+    pub cpu_limit: Mutex<Option<Arc<Ticker>>>,
     /// timer_create(2).
     pub timers: Mutex<PosixTimers>,
 }
@@ -74,6 +76,10 @@ impl GroupExtras {
         self.on_exec();
         let gone = std::mem::take(&mut *self.itimers.lock());
         for t in gone.into_iter().flatten() {
+            t.set(None, 0);
+        }
+        let gone = self.cpu_limit.lock().take();
+        if let Some(t) = gone {
             t.set(None, 0);
         }
     }

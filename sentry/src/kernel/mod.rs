@@ -4,6 +4,7 @@
 //! `ThreadGroup::sighand` > `Task::sig`. No lock but `Task::run` is held over a call into a file.
 
 pub mod clone;
+pub mod cpu;
 pub mod current;
 pub mod exec;
 pub mod exit;

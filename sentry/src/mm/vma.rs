@@ -315,10 +315,18 @@ impl VmaTable {
         t
     }
 
+    /// What a fork child is not to have (`MADV_DONTFORK`): the host copies it, so the child's first act is to unmap it.
+    pub fn not_forked(&self) -> Vec<(u64, u64)> {
+        self.iter().filter(|v| v.flags.contains(VmFlags::DONTFORK)).map(|v| (v.start, v.end)).collect()
+    }
+
     /// The table of a fork child: without what operations reserve (fork waits for them).
     pub fn for_child(&self) -> VmaTable {
         let mut child = self.clone();
         child.busy.clear();
+        for (start, end) in self.not_forked() {
+            child.remove(start, end);
+        }
         // Memory locks are not inherited (mlock(2)).
         for v in child.map.values_mut() {
             v.flags.remove(VmFlags::LOCKED);

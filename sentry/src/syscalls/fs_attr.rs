@@ -10,7 +10,7 @@ use crate::syscalls::fs_stat::named;
 use crate::syscalls::Fd;
 use crate::vfs::attr::{self, NewTime};
 use crate::vfs::inode::{FileTime, SetAttrs};
-use crate::vfs::File;
+use crate::vfs::{text_busy, File};
 
 const CWD: Fd = Fd(libc::AT_FDCWD);
 const NOFOLLOW: u32 = libc::AT_SYMLINK_NOFOLLOW as u32;
@@ -153,6 +153,7 @@ pub fn truncate(cx: &mut Ctx<'_>, path: u64, size: i64) -> SysResult {
     let text = cx.path(path)?;
     let place = cx.lookup().resolve(&text, true)?;
     check_size(cx, size)?;
+    let _claim = text_busy::writing(place.inode())?;
     attr::truncate(&place, &cx.task.cred(), size)?;
     Ok(0)
 }

@@ -229,6 +229,7 @@ fn within_size_limit(cx: &Ctx<'_>, file: &File, at: At, append: bool, len: usize
     let start = match at {
         _ if append => file.ops.size(file)?,
         At::Offset(pos) => pos,
+        At::Position if file.ops.positioning() == Positioning::Host => file.ops.seek(file, 0, 1)?,
         At::Position => *file.pos.lock(),
     };
     if start >= limit {

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use linux_abi::{Errno, Result};
 
 use super::sched::task_of;
-use super::time::group_times;
 use crate::cred::{cap, Cred, ALL_CAPS};
-use crate::kernel::{Ctx, SysResult, Task, ThreadGroup};
+use crate::kernel::{cpu, Ctx, SysResult, Task, ThreadGroup};
 use crate::limits::{resource, Limit};
 use crate::mm::UserPtr;
 use crate::time::NSEC;
@@ -360,7 +359,7 @@ pub fn capset(cx: &mut Ctx<'_>, header: UserPtr<[u32; 2]>, data: u64) -> SysResu
 /// The limits of RLIMIT_NOFILE end here whoever asks (`fs.nr_open`).
 const NR_OPEN: u64 = crate::vfs::fd_table::MAX_FDS as u64;
 
-fn swap_limit(cx: &Ctx<'_>, group: &ThreadGroup, which: u32, new: Option<Limit>) -> Result<Limit> {
+fn swap_limit(cx: &Ctx<'_>, group: &Arc<ThreadGroup>, which: u32, new: Option<Limit>) -> Result<Limit> {
     let which = which as usize;
     let mut limits = group.limits.write();
     let slot = limits.0.get_mut(which).ok_or(Errno::EINVAL)?;
@@ -376,6 +375,10 @@ fn swap_limit(cx: &Ctx<'_>, group: &ThreadGroup, which: u32, new: Option<Limit>)
             cx.task.cred().require(cap::SYS_RESOURCE)?;
         }
         *slot = new;
+        drop(limits);
+        if which == resource::CPU {
+            cpu::watch_limit(cx.kernel, group);
+        }
     }
     Ok(old)
 }
@@ -494,7 +497,7 @@ pub fn getrusage(cx: &mut Ctx<'_>, who: i32, out: UserPtr<[u8; RUSAGE_LEN]>) -> 
     let group = &cx.task.group;
     let rss = || cx.task.mm().space.resident_pages() * 4;
     let usage = match who {
-        RUSAGE_SELF => rusage(group_times(group), rss()),
+        RUSAGE_SELF => rusage(group.cpu_times(), rss()),
         RUSAGE_THREAD => rusage(cx.task.thread().cpu_time(), rss()),
         RUSAGE_CHILDREN => rusage(group.state.lock().child_times, 0),
         _ => return Err(Errno::EINVAL.into()),
@@ -506,7 +509,7 @@ pub fn getrusage(cx: &mut Ctx<'_>, who: i32, out: UserPtr<[u8; RUSAGE_LEN]>) -> 
 /// times(2), in clock ticks of 10 ms.
 pub fn times(cx: &mut Ctx<'_>, out: UserPtr<[i64; 4]>) -> SysResult {
     const TICK: u64 = NSEC / 100;
-    let own = group_times(&cx.task.group);
+    let own = cx.task.group.cpu_times();
     let children = cx.task.group.state.lock().child_times;
     let t = [own.0, own.1, children.0, children.1].map(|v| (v / TICK) as i64);
     out.write_opt(&cx.mem, &t)?;

@@ -44,12 +44,6 @@ fn micro_nanoseconds(t: Pair) -> Result<u64> {
     Ok((t[0] as u64).saturating_mul(NSEC).saturating_add(t[1] as u64 * 1000))
 }
 
-/// Processor time (user, system) of a group, its dead threads included.
-pub fn group_times(group: &ThreadGroup) -> (u64, u64) {
-    let dead = (group.dead_utime.load(Ordering::Relaxed), group.dead_stime.load(Ordering::Relaxed));
-    group.threads().iter().map(|t| t.thread().cpu_time()).fold(dead, |a, b| (a.0 + b.0, a.1 + b.1))
-}
-
 /// The task or group that a negative clock number names (clock_getcpuclockid(3)).
 fn cpu_clock(cx: &Ctx<'_>, id: i32) -> Result<u64> {
     const PER_THREAD: i32 = 4;
@@ -67,7 +61,7 @@ fn cpu_clock(cx: &Ctx<'_>, id: i32) -> Result<u64> {
     } else {
         let group =
             if pid == 0 { cx.task.group.clone() } else { cx.kernel.group(pid).ok_or(Errno::EINVAL)? };
-        group_times(&group)
+        group.cpu_times()
     };
     // Profiling, virtual, scheduler's.
     Ok(if kind == 1 { user } else { user + system })
@@ -192,7 +186,7 @@ fn itimer(cx: &Ctx<'_>, which: i32) -> Result<Arc<Ticker>> {
 
 fn group_clock(group: &Arc<ThreadGroup>, pick: fn((u64, u64)) -> u64) -> Clock {
     let group = Arc::downgrade(group);
-    Box::new(move || group.upgrade().map_or(0, |g| pick(group_times(&g))))
+    Box::new(move || group.upgrade().map_or(0, |g| pick(g.cpu_times())))
 }
 
 /// `struct itimerval` or `struct itimerspec`: interval, value.

@@ -9,6 +9,7 @@ use super::inode::FileKind;
 use super::open::open_inode;
 use super::path::VfsPath;
 use super::permission::{permission, Access};
+use super::text_busy;
 use super::walk::Lookup;
 use crate::cred::Cred;
 
@@ -36,5 +37,8 @@ fn open_to_run(place: VfsPath, cred: &Cred) -> Result<Arc<File>> {
         return Err(Errno::EACCES);
     }
     permission(&place.inode().attrs()?, cred, Access::EXEC)?;
-    open_inode(place, libc::O_RDONLY as u32)
+    let claim = text_busy::running(place.inode())?;
+    let file = open_inode(place, libc::O_RDONLY as u32)?;
+    file.keep(claim);
+    Ok(file)
 }

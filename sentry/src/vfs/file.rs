@@ -3,13 +3,14 @@
 use std::any::Any;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use linux_abi::{Errno, Result};
 use parking_lot::Mutex;
 
 use super::inode::{DirEntry, InodeRef};
 use super::path::VfsPath;
+use super::text_busy::Claim;
 use crate::mm::{Mappable, Mem, Sink, Source};
 use crate::wait_queue::{PollEvents, WaitQueue};
 
@@ -161,6 +162,8 @@ pub struct File {
     pub label: String,
     /// Something happened to it that its end must undo or that is done once: see [`Mark`].
     marks: AtomicU32,
+    /// What keeps it from being run while it is written, or written while it is run.
+    claim: OnceLock<Claim>,
 }
 
 /// Once-only facts of a description.
@@ -188,6 +191,7 @@ impl File {
             pos: Mutex::new(0),
             label: String::new(),
             marks: AtomicU32::new(0),
+            claim: OnceLock::new(),
         })
     }
     /// A file that has no place in the tree (pipe, eventfd, socket, …).
@@ -200,7 +204,13 @@ impl File {
             pos: Mutex::new(0),
             label,
             marks: AtomicU32::new(0),
+            claim: OnceLock::new(),
         })
+    }
+    /// Keeps a claim for as long as the description lives.
+    pub fn keep(&self, claim: Claim) {
+        // Each description is opened once.
+        let _ = self.claim.set(claim);
     }
     pub fn inode(&self) -> Option<&InodeRef> {
         self.inode.as_ref()

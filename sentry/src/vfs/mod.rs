@@ -18,6 +18,7 @@ pub mod permission;
 pub mod remove;
 #[cfg(test)]
 mod tests;
+pub mod text_busy;
 pub mod walk;
 
 pub use context::FsInner;

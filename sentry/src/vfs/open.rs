@@ -10,6 +10,7 @@ use super::file::{File, FileOps, Positioning};
 use super::inode::{FileKind, NewNode, SetAttrs};
 use super::path::VfsPath;
 use super::permission::{self, Access};
+use super::text_busy;
 use super::walk::{Last, Lookup, Resolve, Walker};
 use crate::cred::Cred;
 
@@ -129,10 +130,21 @@ impl Located {
     /// Truncates where asked and makes the description.
     pub fn open(self) -> Result<Arc<File>> {
         let Located { place, flags } = self;
+        let access = flags & libc::O_ACCMODE as u32;
+        let writes = flags & O_PATH == 0 && access != libc::O_RDONLY as u32;
+        let claim = if writes || flags & (O_PATH | O_TRUNC) == O_TRUNC {
+            text_busy::writing(place.inode())?
+        } else {
+            None
+        };
         if flags & O_PATH == 0 && flags & O_TRUNC != 0 && place.inode().kind() == FileKind::Regular {
             place.inode().set_attrs(&SetAttrs { size: Some(0), ..Default::default() })?;
         }
-        open_inode(place, flags)
+        let file = open_inode(place, flags)?;
+        if let Some(claim) = claim.filter(|_| writes) {
+            file.keep(claim);
+        }
+        Ok(file)
     }
 }
 

@@ -1,8 +1,6 @@
 //! `/proc/PID/{stat,status,statm}` and what `exe` leads to.
 
 use std::fmt::Write;
-use std::sync::atomic::Ordering;
-use std::sync::Arc;
 
 use linux_abi::{Errno, Result};
 
@@ -40,13 +38,10 @@ fn state(s: &Subject, group: &ThreadGroup) -> (char, &'static str) {
 
 /// User and system time in ticks, of the thread or of all threads.
 fn times(s: &Subject, group: &ThreadGroup) -> (u64, u64) {
-    let tasks: Vec<Arc<Task>> = if s.thread { s.task().into_iter().collect() } else { group.threads() };
-    let dead = if s.thread {
-        (0, 0)
-    } else {
-        (group.dead_utime.load(Ordering::Relaxed), group.dead_stime.load(Ordering::Relaxed))
+    let sum = match s.task() {
+        Ok(t) if s.thread => t.thread().cpu_time(),
+        _ => group.cpu_times(),
     };
-    let sum = tasks.iter().map(|t| t.thread().cpu_time()).fold(dead, |a, b| (a.0 + b.0, a.1 + b.1));
     (sum.0 / TICK, sum.1 / TICK)
 }
 

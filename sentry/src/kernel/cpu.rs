@@ -1,0 +1,94 @@
+//! Processor time of a thread group, and the end that `RLIMIT_CPU` puts to it (getrlimit(2)).
+//!
+//! The host counts by process, that is by address space: the time of one is counted once however many threads share
+//! it, and not at all for a vfork child that only borrows it.
+
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use super::signals;
+use super::task::Task;
+use super::thread_group::ThreadGroup;
+use super::Kernel;
+use crate::limits::{resource, Limit};
+use crate::time::ticker::Ticker;
+use crate::time::NSEC;
+
+impl ThreadGroup {
+    /// User and system time in nanoseconds, of programs before exec too.
+    pub fn cpu_times(&self) -> (u64, u64) {
+        let mut sum = (self.dead_utime.load(Ordering::Relaxed), self.dead_stime.load(Ordering::Relaxed));
+        let mut counted = Vec::new();
+        for task in self.threads() {
+            let thread = task.thread();
+            let space = thread.space().id();
+            if counted.contains(&space) || task.vfork_done.lock().is_some() {
+                continue;
+            }
+            counted.push(space);
+            let (user, system) = thread.cpu_time();
+            sum = (sum.0 + user, sum.1 + system);
+        }
+        sum
+    }
+
+    /// The last thread of the group leaves its address space: its time is kept.
+    pub fn keep_cpu_time(&self, task: &Task) {
+        if task.vfork_done.lock().is_none() {
+            let (user, system) = task.thread().cpu_time();
+            self.dead_utime.fetch_add(user, Ordering::Relaxed);
+            self.dead_stime.fetch_add(system, Ordering::Relaxed);
+        }
+    }
+
+    fn cpu_limit(&self) -> Option<Limit> {
+        let limit = self.limits.read().0.get(resource::CPU).copied()?;
+        (limit.soft != u64::MAX || limit.hard != u64::MAX).then_some(limit)
+    }
+}
+
+/// Begins, changes or ends the watch over a group's processor time, as its limit now says.
+pub fn watch_limit(kernel: &Kernel, group: &Arc<ThreadGroup>) {
+    let mut watch = group.extras.cpu_limit.lock();
+    let Some(limit) = group.cpu_limit() else {
+        if let Some(t) = watch.take() {
+            t.set(None, 0);
+        }
+        return;
+    };
+    let ticker = watch.get_or_insert_with(|| {
+        let (clock, fire) = (Arc::downgrade(group), Arc::downgrade(group));
+        Ticker::new(
+            kernel.timers.clone(),
+            Box::new(move || clock.upgrade().map_or(0, |g| total(&g))),
+            true,
+            Box::new(move |_| fire.upgrade().is_some_and(|g| over_limit(&g))),
+        )
+    });
+    // A limit of nought is one of a second (setrlimit(2) of Linux).
+    let seconds = limit.soft.min(limit.hard).max(1);
+    ticker.set(Some(seconds.saturating_mul(NSEC)), NSEC);
+}
+
+fn total(group: &ThreadGroup) -> u64 {
+    let (user, system) = group.cpu_times();
+    user + system
+}
+
+/// SIGXCPU at the soft limit and every second from then on, SIGKILL at the hard one. Whether to go on watching.
+fn over_limit(group: &Arc<ThreadGroup>) -> bool {
+    let Some(limit) = group.cpu_limit() else { return false };
+    let used = total(group) / NSEC;
+    if used >= limit.hard {
+        signals::send_to_group(group, signals::kernel_signal(libc::SIGKILL));
+        return false;
+    }
+    if used >= limit.soft {
+        signals::send_to_group(group, signals::kernel_signal(libc::SIGXCPU));
+        // As Linux has it: the soft limit moves on with what was told.
+        if let Some(l) = group.limits.write().0.get_mut(resource::CPU) {
+            l.soft = (used + 1).min(l.hard);
+        }
+    }
+    true
+}
