@@ -49,10 +49,11 @@ fn u64_at(b: &[u8], at: usize) -> u64 {
 }
 
 impl Header {
-    /// `bad` is what is not a program for this machine.
+    /// `bad` is what is not a program for this machine. As on Linux the machine decides: class and byte order in the
+    /// identification are not looked at.
     pub fn parse(b: &[u8], bad: Errno) -> Result<Header> {
         let good = b.len() >= EHDR_LEN
-            && b.starts_with(b"\x7fELF\x02\x01")
+            && b.starts_with(b"\x7fELF")
             && u16_at(b, 18) == EM_X86_64
             && u16_at(b, 54) as usize == PHDR_LEN;
         if !good {
