@@ -1,6 +1,7 @@
 //! Our own messages: on standard error, prefixed `runsc:`, as text or as JSON. None of this fails because standard
 //! error is closed.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write};
 use std::panic;
@@ -52,7 +53,19 @@ pub(crate) fn print(text: &str) {
 
 fn write_lines(out: &mut impl Write, text: &str) {
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let _ = writeln!(out, "runsc: {line}");
+        let _ = writeln!(out, "runsc: {}", plain(line));
+    }
+}
+
+/// A line without control characters: names and interpreters in it are not ours, and must not talk to the terminal.
+fn plain(line: &str) -> Cow<'_, str> {
+    if line.chars().any(char::is_control) {
+        line.chars()
+            .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+            .collect::<String>()
+            .into()
+    } else {
+        line.into()
     }
 }
 
@@ -91,7 +104,7 @@ where
             _ => format!("{}: ", metadata.target()),
         };
         for line in format!("{}{}", text.message, text.fields).lines() {
-            writeln!(out, "runsc: {prefix}{line}")?;
+            writeln!(out, "runsc: {prefix}{}", plain(line))?;
         }
         Ok(())
     }
@@ -111,5 +124,16 @@ impl Visit for Text {
         } else {
             write!(self.fields, " {}={value:?}", field.name())
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn control_characters_are_shown() {
+        assert_eq!(plain("cannot run `ä`"), "cannot run `ä`");
+        assert_eq!(plain("a\x1b[2J\u{9b}\r"), "a\\u{1b}[2J\\u{9b}\\r");
     }
 }

@@ -61,6 +61,9 @@ fn set_up(start: Start) -> Result<Arc<Kernel>, Outcome> {
     let client = Client::connect(gofer)
         .map_err(|e| Outcome::setup_failed(format!("the gofer does not answer: {e}")))?;
     crate::host_facts::host_facts_capture(proc_files);
+    if let Some(bytes) = memory_bound() {
+        tmpfs::content::bound_all(bytes);
+    }
     let poller = HostPoller::new().map_err(failed("cannot make the poller of host descriptors"))?;
     let mounts = mount_tree(&config, Arc::new(client)).map_err(failed("cannot mount the root"))?;
     let kernel = make_kernel(&config, platform, mounts, trace, &control);
@@ -94,13 +97,20 @@ fn mount_tree(config: &SentryConfig, client: Arc<Client>) -> Result<Arc<Namespac
     tree.ok_or(Errno::EINVAL)
 }
 
+/// The most bytes that all files in our memory may take, and what `/dev/shm` shows as its size: half of the machine's
+/// memory, as tmpfs(5) has it. `None` where the machine does not say how much it has.
+fn memory_bound() -> Option<u64> {
+    crate::host_facts::get().meminfo("MemTotal").map(|kib| kib.saturating_mul(1024) / 2)
+}
+
 /// The file systems that are ours alone. Gives that of `/dev`.
 fn mount_virtual(kernel: &Arc<Kernel>) -> Result<Arc<TmpFs>, Errno> {
     let plain = MountOptions::default;
     let tree = &kernel.mounts;
     let devices = dev::file_system()?;
     tree.mount_at(b"/dev", devices.clone(), plain())?;
-    tree.mount_at(b"/dev/shm", TmpFs::new(tmpfs::Options::default())?, plain())?;
+    let shm = tmpfs::Options { size: memory_bound(), ..Default::default() };
+    tree.mount_at(b"/dev/shm", TmpFs::new(shm)?, plain())?;
     let proc = ProcFs::new();
     proc.set_kernel(kernel);
     tree.mount_at(b"/proc", proc, MountOptions { nosuid: true, noexec: true, nodev: true, ..plain() })?;

@@ -10,6 +10,7 @@
 )]
 
 mod descriptors;
+mod floods;
 mod foreign_entries;
 mod host_calls;
 mod host_processes;
@@ -51,6 +52,7 @@ fn main() {
     unsafe {
         match args.get(1).map(String::as_str) {
             Some("descriptors") => descriptors::attack(),
+            Some("floods") => floods::attack(),
             Some("foreign_entries") => foreign_entries::attack(&rest[0]),
             Some("host_calls") => host_calls::attack(),
             Some("host_processes") => host_processes::attack(&rest[0]),

@@ -57,6 +57,11 @@ fn jumps_into_the_stub_reach_nothing() {
 }
 
 #[test]
+fn floods_end_in_errors() {
+    attack(&["floods"]);
+}
+
+#[test]
 fn foreign_entries_reach_nothing() {
     let dir = TempDir::new();
     attack(&["foreign_entries", dir.path().to_str().expect("our own name")]);

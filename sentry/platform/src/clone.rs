@@ -25,6 +25,9 @@ const THREAD_FLAGS: u64 = (libc::CLONE_VM
 const FORK_FLAGS: u64 = (libc::CLONE_PARENT | libc::CLONE_CHILD_CLEARTID) as u64 | SIGCHLD;
 /// Process ids of children that died before they were known; more than this many at a time are forgotten.
 const ORPHANS: usize = 64;
+/// How often one clone is let through: a host-side stop makes the kernel start it again and ask again, but a stub that
+/// made it over and over would leave as many processes that nobody counts.
+const LET_THROUGH: u32 = 3;
 
 /// A clone under way.
 pub(crate) struct Pending {
@@ -36,8 +39,21 @@ pub(crate) struct Pending {
     flags: u64,
     tls: u64,
     share_vm: bool,
+    /// How often the call has been let through.
+    let_through: u32,
     child: Option<Arc<Thread>>,
     returned: Option<i64>,
+}
+
+impl Pending {
+    /// Whether the bearer of the token is a thread of the parent's process, or a process of its own: a token that one
+    /// guest gave to another binds nothing.
+    fn fits(&self, tid: i32) -> bool {
+        let process = if self.share_vm { self.space.pid() } else { tid };
+        // SAFETY: signal 0 only asks whether that thread is in that thread group (tgkill(2)); it waits for us, so its
+        // id is its own.
+        unsafe { libc::syscall(libc::SYS_tgkill, process, tid, 0) == 0 }
+    }
 }
 
 #[derive(Default)]
@@ -87,6 +103,7 @@ impl Core {
             flags,
             tls: spec.tls.unwrap_or(0),
             share_vm: spec.share_vm,
+            let_through: 0,
             child: None,
             returned: None,
         };
@@ -96,19 +113,22 @@ impl Core {
 
     /// Whether these are the arguments of the clone that `token` stands for.
     pub(crate) fn clone_allowed(&self, token: u64, args: &[u64; 6]) -> bool {
-        let clones = self.clones.lock();
-        let Some(p) = clones.pending.get(&token) else { return false };
+        let mut clones = self.clones.lock();
+        let Some(p) = clones.pending.get_mut(&token) else { return false };
         let [flags, stack, parent_tid, child_tid, tls, _] = *args;
         let word =
             SLOTS + (p.index * SLOT_STRIDE) as u64 + std::mem::offset_of!(crate::slot::Slot, tid) as u64;
         let area = AREAS + (p.index * AREA_LEN) as u64;
         let stack_good = if p.share_vm { stack > area && stack < area + AREA_LEN as u64 } else { stack == 0 };
-        p.child.is_none()
+        let good = p.child.is_none()
+            && p.let_through < LET_THROUGH
             && flags == p.flags
             && stack_good
             && parent_tid == 0
             && child_tid == word
-            && tls == p.tls
+            && tls == p.tls;
+        p.let_through += u32::from(good);
+        good
     }
 
     /// A host thread that we do not know rings the doorbell: it must show the token of an open clone.
@@ -117,7 +137,7 @@ impl Core {
         let tid = notif.pid as i32;
         let mut clones = self.clones.lock();
         let child = match clones.pending.get_mut(&token) {
-            Some(p) if p.child.is_none() && index == p.index as u64 => {
+            Some(p) if p.child.is_none() && index == p.index as u64 && p.fits(tid) => {
                 if !p.share_vm {
                     p.space.bind(tid);
                 }
@@ -205,6 +225,15 @@ impl Core {
 
     /// A process has ended: clones that its threads had open are over, and nobody is told.
     pub(crate) fn clones_of(&self, space: &Arc<Space>) {
-        self.clones.lock().pending.retain(|_, p| !Arc::ptr_eq(p.parent.space(), space));
+        let mut children = Vec::new();
+        self.clones.lock().pending.retain(|_, p| {
+            let over = Arc::ptr_eq(p.parent.space(), space);
+            if over && !p.share_vm {
+                // One that has not come yet will show a token that nobody knows.
+                children.extend(p.child.take());
+            }
+            !over
+        });
+        children.iter().for_each(|child| child.space().kill());
     }
 }

@@ -202,7 +202,8 @@ fn born(cx: &mut Ctx<'_>, args: &CloneArgs, thread: &Arc<Thread>) -> Result<Born
         }
     }
     if has(f, libc::CLONE_PARENT_SETTID) {
-        cx.mem.write(args.parent_tid, &tid.to_le_bytes())?;
+        // A bad address is no error (kernel_clone), here and below.
+        let _ = cx.mem.write(args.parent_tid, &tid.to_le_bytes());
     }
     if has(f, libc::CLONE_CHILD_SETTID) {
         // A bad address is the child's own trouble, and Linux tells nobody either.

@@ -9,6 +9,7 @@
 
 pub mod addr;
 pub mod connect;
+pub mod in_flight;
 pub mod names;
 pub mod queue;
 pub mod readiness;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use linux_abi::Result;
 
 use super::addr::Addr;
+use super::in_flight::InFlight;
 use crate::mm::Sink;
 use crate::vfs::File;
 use crate::wait_queue::{PollEvents, WaitQueue};
@@ -95,7 +96,7 @@ pub struct Segment {
     start: usize,
     pub from: Addr,
     pub cred: Ucred,
-    pub files: Vec<Arc<File>>,
+    pub files: InFlight,
     _charge: Charge,
 }
 
@@ -108,7 +109,7 @@ impl Segment {
         sender: &Arc<SendBuffer>,
     ) -> Segment {
         let charge = sender.charge(data.len());
-        Segment { data, start: 0, from, cred, files, _charge: charge }
+        Segment { data, start: 0, from, cred, files: InFlight::new(files), _charge: charge }
     }
     fn left(&self) -> &[u8] {
         self.data.get(self.start..).unwrap_or_default()
@@ -172,12 +173,12 @@ impl ReceiveQueue {
             full: front.left().len(),
             from: front.from.clone(),
             cred: front.cred,
-            files: if peek { front.files.clone() } else { Vec::new() },
+            files: if peek { front.files.list().to_vec() } else { Vec::new() },
             done: Vec::new(),
         };
         if !peek {
             if let Some(mut s) = self.list.pop_front() {
-                got.files = std::mem::take(&mut s.files);
+                got.files = s.files.take();
                 got.done.push(s);
             }
         }
@@ -214,12 +215,12 @@ impl ReceiveQueue {
                 Err(_) => break,
             };
             got.count += put;
-            let has_files = !s.files.is_empty();
+            let has_files = !s.files.list().is_empty();
             if peek {
-                got.files.extend(s.files.iter().cloned());
+                got.files.extend_from_slice(s.files.list());
                 at += 1;
             } else {
-                got.files.append(&mut s.files);
+                got.files.append(&mut s.files.take());
                 s.start += put;
                 if s.left().is_empty() {
                     got.done.extend(self.list.pop_front());

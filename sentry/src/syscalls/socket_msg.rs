@@ -11,8 +11,10 @@ use super::fs_io::{raise, Ranges, MAX_RW};
 use super::socket::{find_unix, open_socket, read_addr, ucred, write_addr};
 use crate::cred::cap;
 use crate::kernel::{Ctx, Restart, Stop, SysResult};
+use crate::limits::resource;
 use crate::mm::UserPtr;
 use crate::net::addr::Addr;
+use crate::net::in_flight;
 use crate::net::transfer::{Destination, NotSent, Outgoing};
 use crate::net::{Socket, Ucred};
 use crate::vfs::File;
@@ -145,6 +147,9 @@ fn read_control(
                 libc::SCM_RIGHTS => {
                     if files.len() + data.len() / 4 > MAX_FILES {
                         return Err(Errno::EINVAL);
+                    }
+                    if in_flight::full(data.len() / 4, cx.limit(resource::NOFILE)) {
+                        return Err(Errno::ETOOMANYREFS);
                     }
                     for fd in data.chunks_exact(4) {
                         let fd = i32::from_le_bytes([fd[0], fd[1], fd[2], fd[3]]);

@@ -21,6 +21,16 @@ const PAGE: u64 = 4096;
 /// The largest file (`MAX_LFS_FILESIZE`).
 pub const MAX_SIZE: u64 = i64::MAX as u64;
 
+/// Pages of all file systems in our memory together, and the most there may be: each of them is smaller than the
+/// machine's memory, but a guest may fill the overlay, `/dev/shm` and memfds, which have no file system to bound them.
+static ALL_USED: AtomicU64 = AtomicU64::new(0);
+static ALL_MAX: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Sets the bound of all files in our memory.
+pub fn bound_all(bytes: u64) {
+    ALL_MAX.store(bytes / PAGE, Ordering::Relaxed);
+}
+
 /// How much of a file system's room is taken, in pages and inodes.
 pub struct Quota {
     pub pages: u64,
@@ -40,7 +50,8 @@ impl Quota {
         self.used_inodes.load(Ordering::Relaxed)
     }
     fn free_pages(&self) -> u64 {
-        self.pages.saturating_sub(self.used_pages())
+        let all = ALL_MAX.load(Ordering::Relaxed).saturating_sub(ALL_USED.load(Ordering::Relaxed));
+        self.pages.saturating_sub(self.used_pages()).min(all)
     }
     fn take(counter: &AtomicU64, n: u64, limit: u64) -> bool {
         counter
@@ -50,13 +61,25 @@ impl Quota {
             .is_ok()
     }
     fn take_pages(&self, n: u64) -> bool {
-        n == 0 || Quota::take(&self.used_pages, n, self.pages)
+        if n == 0 {
+            return true;
+        }
+        if !Quota::take(&ALL_USED, n, ALL_MAX.load(Ordering::Relaxed)) {
+            return false;
+        }
+        let own = Quota::take(&self.used_pages, n, self.pages);
+        if !own {
+            ALL_USED.fetch_sub(n, Ordering::Relaxed);
+        }
+        own
     }
     fn settle_pages(&self, charged: u64, real: u64) {
-        if real >= charged {
-            self.used_pages.fetch_add(real - charged, Ordering::Relaxed);
-        } else {
-            self.used_pages.fetch_sub(charged - real, Ordering::Relaxed);
+        for used in [&self.used_pages, &ALL_USED] {
+            if real >= charged {
+                used.fetch_add(real - charged, Ordering::Relaxed);
+            } else {
+                used.fetch_sub(charged - real, Ordering::Relaxed);
+            }
         }
     }
     /// Counts one more inode, or `ENOSPC`.
