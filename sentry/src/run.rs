@@ -92,9 +92,15 @@ fn go(kernel: &Arc<Kernel>, task: &Arc<Task>, event: Option<Event>) {
     drop(run);
     if let Some(reply) = reply {
         let thread = task.thread();
+        // More is pending (behind a handler, or let through by a frame's mask): the guest must not run an instruction
+        // before it is looked at.
+        let early = !dead && task.attention.load(Ordering::SeqCst);
+        if early {
+            thread.interrupt_on_return();
+        }
         thread.reply(reply);
         // A signal that came between the last look and the reply found nobody to interrupt.
-        if !dead && task.attention.load(Ordering::SeqCst) {
+        if !dead && !early && task.attention.load(Ordering::SeqCst) {
             thread.interrupt();
         }
     }

@@ -22,12 +22,13 @@ pub fn open_streams() -> [bool; 3] {
 extern "C" fn look() {
     let mut ignored = 0u64;
     for signal in 1..=64 {
-        let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: sigaction(2) with a null new action only writes the old one into live memory of its type; zeroed
-        // memory is a valid value of that type.
-        let found = unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0 };
-        // SAFETY: see above; it is initialised in either case.
-        if found && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN {
+        // The kernel's own structure: handler, flags, restorer, mask. The library's call refuses signals 32 and 33.
+        let mut action = [0u64; 4];
+        let none = std::ptr::null::<u64>();
+        // SAFETY: rt_sigaction(2) with a null new action only writes the old one, 32 bytes, into live memory.
+        let found =
+            unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, none, action.as_mut_ptr(), 8) == 0 };
+        if found && action[0] == libc::SIG_IGN as u64 {
             ignored |= 1 << (signal - 1);
         }
     }

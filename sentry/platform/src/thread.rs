@@ -162,6 +162,15 @@ impl Thread {
         }
     }
 
+    /// As [`Thread::interrupt`], for a thread that waits for a reply: it comes back before its next guest instruction,
+    /// since the interrupt stays blocked until the stub goes back to the guest. Nothing for a thread that runs.
+    pub fn interrupt_on_return(&self) {
+        let inner = self.inner.lock();
+        if inner.phase == Phase::Waiting {
+            self.space.signal_thread(self.tid, SIGINTERRUPT);
+        }
+    }
+
     /// The thread's doorbell rang, or its slot was seen posted (no notification then): takes the event, if there is
     /// a new one. Otherwise the doorbell is answered, or kept until the reply.
     pub(crate) fn take(&self, notif: Option<u64>) -> Taken {
