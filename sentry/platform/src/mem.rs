@@ -372,7 +372,7 @@ mod tests {
 
     #[test]
     fn records_of_the_platforms_own_range_are_dropped() {
-        let mut data = vec![0u64; 8];
+        let mut data = [0u64; 8];
         (data[0], data[1], data[3], data[4]) = (STUB_RANGE.start, 8, 0x5000, 8);
         let mut io = Io::default();
         io.reset(data.as_ptr().cast(), 48, 2);
