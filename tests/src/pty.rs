@@ -33,6 +33,9 @@ impl OnTerminal {
         // SAFETY: setsid and ioctl are async-signal-safe and touch no memory of ours.
         unsafe {
             command.pre_exec(|| {
+                // Whoever runs the tests in the background may have them ignore what a terminal sends.
+                libc::signal(libc::SIGINT, libc::SIG_DFL);
+                libc::signal(libc::SIGQUIT, libc::SIG_DFL);
                 libc::setsid();
                 if libc::ioctl(0, libc::TIOCSCTTY, 0) != 0 {
                     return Err(std::io::Error::last_os_error());

@@ -91,7 +91,7 @@ mod shells {
     }
     #[test]
     fn bash_wait_n() {
-        bash("(sleep 0.3; exit 3) & (exit 4) & wait -n; echo $?; wait -n; echo $?; wait -n; echo $?; sleep 0.05 & wait $!; echo $?; jobs");
+        bash("(sleep 0.5; exit 3) & (sleep 0.2; exit 4) & wait -n; echo $?; wait -n; echo $?; wait -n; echo $?; sleep 0.05 & wait $!; echo $?; jobs");
     }
     #[test]
     fn bash_job_control() {
