@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn control_c_reaches_the_foreground() {
-        let mut terminal = OnTerminal::spawn(Command::new("sh").args(["-c", "echo ready; sleep 60"]));
+        let mut terminal = OnTerminal::spawn(Command::new("sh").args(["-c", "echo ready; exec sleep 60"]));
         terminal.expect("ready", LIMIT).unwrap();
         terminal.send("\x03");
         assert_eq!(terminal.finish(LIMIT).1, Some(130));
