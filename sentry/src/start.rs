@@ -275,7 +275,7 @@ fn new_group(
 fn first_program(kernel: &Arc<Kernel>, config: &SentryConfig, files: FdTable) -> Result<(), Outcome> {
     let cred = Arc::new(Cred::login(config.uid, config.gid, config.groups.clone()));
     let root = kernel.mounts.root();
-    let fs = working_directory(&root, config, &cred)?;
+    let fs = working_directory(&root, config)?;
     let init = kernel.group(INIT_PID);
     let group = new_group(kernel, config, FIRST_PID, init.as_ref().map(Arc::downgrade).unwrap_or_default());
     crate::kernel::cpu::watch_limit(kernel, &group);
@@ -335,7 +335,7 @@ fn first_thread(kernel: &Arc<Kernel>) -> Result<Arc<Thread>, Outcome> {
     }
 }
 
-fn working_directory(root: &VfsPath, config: &SentryConfig, cred: &Arc<Cred>) -> Result<FsContext, Outcome> {
+fn working_directory(root: &VfsPath, config: &SentryConfig) -> Result<FsContext, Outcome> {
     let look = Lookup::kernel(root.clone());
     let cwd = match look.resolve(&config.cwd, true) {
         Ok(p) if p.inode().kind() == FileKind::Dir => p,
@@ -346,7 +346,6 @@ fn working_directory(root: &VfsPath, config: &SentryConfig, cred: &Arc<Cred>) ->
             return Err(Outcome::setup_failed(format!("cannot start in {name}: {error}")));
         }
     };
-    let _ = cred;
     Ok(FsContext::new(root.clone(), cwd, config.umask))
 }
 

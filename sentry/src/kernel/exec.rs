@@ -150,8 +150,7 @@ fn enter(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
             Ok(()) => Err(Stop::Enter(Box::new(regs))),
             Err((at, e)) => {
                 tracing::debug!(at, error = %e, "exec: the new program could not be mapped");
-                let status = signals::begin_exit(&task.group, ExitStatus::Signal(libc::SIGKILL, false));
-                let _ = status;
+                signals::begin_exit(&task.group, ExitStatus::Signal(libc::SIGKILL, false));
                 Ok(0)
             }
         }),

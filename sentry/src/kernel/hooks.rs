@@ -7,7 +7,6 @@ use linux_abi::Errno;
 use super::current::Ctx;
 use super::task::Task;
 use super::thread_group::ThreadGroup;
-use crate::vfs::FdTable;
 
 /// Makes a pidfd for a group and returns its number (`CLONE_PIDFD`).
 pub type MakePidfd = fn(&mut Ctx<'_>, &Arc<ThreadGroup>) -> Result<i32, Errno>;
@@ -36,9 +35,4 @@ pub fn pidfd_target(cx: &Ctx<'_>, fd: i32) -> Result<i32, Errno> {
 pub fn robust_list_on_exit(task: &Arc<Task>) {
     // Whoever leaves by itself has had its waiters woken by then; one that is killed only marks the words.
     drop(super::robust::release(task));
-}
-
-/// Drops a task's share of its descriptor table.
-pub fn release_files(_task: &Arc<Task>, files: Arc<FdTable>) {
-    drop(files);
 }
