@@ -202,8 +202,15 @@ fn born(cx: &mut Ctx<'_>, args: &CloneArgs, thread: &Arc<Thread>) -> Result<Born
         }
     }
     if has(f, libc::CLONE_PARENT_SETTID) {
-        // A bad address is no error (kernel_clone), here and below.
-        let _ = cx.mem.write(args.parent_tid, &tid.to_le_bytes());
+        // A bad address is no error (kernel_clone), here and below. In shared memory the word is the child's as well
+        // (glibc's join waits for its end there), so it is written at once: with the parent's reply it could come
+        // after the child has run, ended and cleared it.
+        let word = tid.to_le_bytes();
+        let _ = if share_vm {
+            thread.space().write(args.parent_tid, &word).map(drop)
+        } else {
+            cx.mem.write(args.parent_tid, &word)
+        };
     }
     if has(f, libc::CLONE_CHILD_SETTID) {
         // A bad address is the child's own trouble, and Linux tells nobody either.
