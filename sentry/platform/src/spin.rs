@@ -27,7 +27,9 @@ const BURST_GAP: Duration = Duration::from_micros(60);
 /// Slots watched at a time.
 const HOT: usize = 8;
 /// Without a post for so long, a slot is watched no more; without any, the worker sleeps.
-const PATIENCE: Duration = Duration::from_micros(50);
+const PATIENCE: Duration = Duration::from_micros(100);
+/// So soon after a slot came under watch, a doorbell does not mean that the stub spun in vain: less than it spins.
+const SETTLING: Duration = Duration::from_micros(150);
 /// A gap in our own running that means that somebody else works on our processor: no time slice is shorter; an
 /// interrupt, a short errand of another process, or a hypervisor's pause mostly is.
 const PREEMPTED: Duration = Duration::from_millis(1);
@@ -46,6 +48,8 @@ pub(crate) struct Rings {
     count: AtomicU32,
     /// The worker watches the slot (it alone sets this).
     watched: AtomicBool,
+    /// When that began.
+    since: AtomicU64,
     /// The host thread may not run everywhere.
     pinned: AtomicBool,
 }
@@ -103,6 +107,10 @@ pub(crate) fn rang(core: &Core, thread: &Arc<Thread>) {
     let rings = &thread.rings;
     let gap = now.wrapping_sub(rings.last.swap(now, Relaxed));
     if rings.watched.load(Relaxed) {
+        if now.saturating_sub(rings.since.load(Relaxed)) < SETTLING.as_nanos() as u64 {
+            // It looked at the flag before we set it, so it has not spun at all.
+            return;
+        }
         // It was spun for, in vain: the worker is slow with this call, or does not run at all.
         if thread.posted() {
             spinner.not_before.store(now + BACK_OFF.as_nanos() as u64, Relaxed);
@@ -303,6 +311,7 @@ fn adopt(core: &Core, hot: &mut Vec<Hot>, now: u64) {
     spinner.news.store(false, Relaxed);
     for thread in offered.drain(..) {
         if hot.len() < HOT && !hot.iter().any(|h| h.thread.id() == thread.id()) {
+            thread.rings.since.store(spinner.now(), Relaxed);
             thread.rings.watched.store(true, Relaxed);
             thread.slot().watched.store(1, SeqCst);
             hot.push(Hot { thread, last: now });

@@ -8,8 +8,9 @@ use crate::handler::{self, HANDLER_MASK};
 use crate::slot::*;
 use crate::{actions, local, marshal, sys};
 
-/// How long a stub spins for a worker that watches its slot: about 50 µs. Then the doorbell serves as well.
-const SPIN_TICKS: u64 = 125_000;
+/// How long a stub spins for a worker that watches its slot: about 200 µs, since a timer's tick on the worker's
+/// processor may take half of that in a virtual machine. Then the doorbell serves as well.
+const SPIN_TICKS: u64 = 500_000;
 const CLONE_VM: u64 = 0x100;
 const MAP_SHARED_FIXED: u64 = 0x11;
 const MAP_PRIVATE_FIXED_ANON: u64 = 0x32;
