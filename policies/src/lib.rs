@@ -9,5 +9,6 @@
 pub mod calls;
 mod constants;
 pub mod filter;
+pub mod units;
 
 pub use filter::{own_filter, Filter, Mismatch, OwnProcess};

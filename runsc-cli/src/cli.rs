@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use sentry::config::Limits;
 
 use crate::failure::Failure;
 
@@ -67,9 +68,8 @@ pub(crate) struct DoOptions {
     /// How the program is run
     #[arg(long, value_name = "PLATFORM", value_enum, default_value_t = PlatformName::Systrap)]
     pub(crate) platform: PlatformName,
-    /// End the program after this time (10s, 5m, 1h; a bare number is seconds)
-    #[arg(long, value_name = "DUR", value_parser = duration)]
-    pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) limits: LimitOptions,
     /// Refuse to run where a layer of isolation is missing
     #[arg(long)]
     pub(crate) require_full_isolation: bool,
@@ -88,6 +88,58 @@ pub(crate) struct DoOptions {
     /// The program and its arguments
     #[arg(value_name = "COMMAND", trailing_var_arg = true)]
     pub(crate) command: Vec<OsString>,
+}
+
+/// What the whole sandbox may use; each has a twin key in a policy's `[limits]`.
+#[derive(Clone, Copy, Debug, Default, Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct LimitOptions {
+    /// Memory of all processes, and of files kept in memory (512M, 4G)
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub(crate) memory: Option<u64>,
+    /// Processes and threads at a time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) pids: Option<u64>,
+    /// Processors to run on, and to show
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) cpus: Option<u64>,
+    /// Processor time of all processes together (90s, 20m; a bare number is seconds)
+    #[arg(long, value_name = "DUR", value_parser = span)]
+    pub(crate) cpu_time: Option<Duration>,
+    /// End the program after this time (10s, 5m, 1h; a bare number is seconds)
+    #[arg(long, value_name = "DUR", value_parser = span)]
+    pub(crate) timeout: Option<Duration>,
+    /// Bytes that written files may take (100M, 8G)
+    #[arg(long, value_name = "SIZE", value_parser = policies::units::size)]
+    pub(crate) disk: Option<u64>,
+    /// Open files of one process
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) open_files: Option<u64>,
+}
+
+impl LimitOptions {
+    /// As the sandbox takes them.
+    pub(crate) fn limits(&self) -> Limits {
+        let LimitOptions { memory, pids, cpus, cpu_time, timeout, disk, open_files } = *self;
+        Limits { memory, pids, cpus, cpu_time, timeout, disk, open_files }
+    }
+}
+
+/// What a program needs before it does anything: below this no shell starts.
+const MEMORY_MIN: u64 = 4 << 20;
+
+fn memory(text: &str) -> Result<u64, String> {
+    match policies::units::size(text)? {
+        bytes if bytes < MEMORY_MIN => Err("no program runs in less than 4M".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    match policies::units::duration(text)? {
+        Duration::ZERO => Err("must be longer than nothing".to_owned()),
+        span => Ok(span),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -133,18 +185,12 @@ pub(crate) fn parse(args: Vec<OsString>) -> Result<Invocation, Failure> {
 }
 
 /// Parts of the command line that are designed and not built.
-const NOT_YET: [&str; 42] = [
+const NOT_YET: [&str; 36] = [
     "--policy",
     "--no-patching",
     "--root",
     "--net",
     "--allow-net",
-    "--memory",
-    "--pids",
-    "--cpus",
-    "--cpu-time",
-    "--disk",
-    "--open-files",
     "--publish",
     "--diff",
     "--cache",
@@ -202,26 +248,9 @@ fn refusal(error: &clap::Error, args: &[OsString]) -> Failure {
     Failure::new(lines.join("\n")).hint(format!("try `{help}`"))
 }
 
-/// A time span: a number, with a fraction or not, and a unit.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let scale = match unit {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        "d" => 86400.0,
-        _ => return Err(format!("unknown unit `{unit}`; use ms, s, m, h or d")),
-    };
-    let number: f64 =
-        number.parse().map_err(|_| "expected a number with a unit, such as 90s or 5m".to_owned())?;
-    Duration::try_from_secs_f64(number * scale).map_err(|_| "too long".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{duration, parse, Invocation};
+    use super::{parse, Invocation};
     use std::time::Duration;
 
     fn refused(args: &[&str]) -> String {
@@ -246,8 +275,8 @@ mod tests {
     #[test]
     fn later_options_are_named_as_such() {
         assert_eq!(
-            refused(&["runsc", "do", "--memory", "1G", "true"]),
-            "`--memory` is not available in this version"
+            refused(&["runsc", "do", "--report", "x.json", "true"]),
+            "`--report` is not available in this version"
         );
         assert_eq!(refused(&["runsc", "ci"]), "`ci` is not available in this version");
         assert!(refused(&["runsc", "do", "--bogus", "true"]).contains("--bogus"));
@@ -255,13 +284,27 @@ mod tests {
     }
 
     #[test]
-    fn durations() {
-        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for bad in ["", "s", "1y", "-1", "1e99d", "."] {
-            assert!(duration(bad).is_err(), "{bad}");
+    fn limits_are_read_and_checked() {
+        let args =
+            ["runsc", "do", "--memory", "1.5G", "--pids=64", "--cpu-time", "2m", "--disk", "10M", "true"];
+        let Ok(Invocation::Do(options)) = parse(args.iter().map(Into::into).collect()) else {
+            panic!("must parse");
+        };
+        let limits = options.limits.limits();
+        assert_eq!((limits.memory, limits.pids, limits.disk), (Some(3 << 29), Some(64), Some(10 << 20)));
+        assert_eq!((limits.cpu_time, limits.cpus), (Some(Duration::from_secs(120)), None));
+        for (option, value, says) in [
+            ("--memory", "12X", "unknown unit `X`"),
+            ("--memory", "1M", "4M"),
+            ("--pids", "0", "--pids"),
+            ("--cpus", "many", "many"),
+            ("--cpu-time", "0", "longer"),
+            ("--timeout", "5y", "unknown unit `y`"),
+            ("--disk", "lots", "unknown unit"),
+            ("--open-files", "-3", "-3"),
+        ] {
+            let text = refused(&["runsc", "do", option, value, "true"]);
+            assert!(text.contains(says) && text.contains(option), "{option} {value}: {text}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use gofer::{GoferConfig, TreeConfig};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{getrlimit, Resource};
-use sentry::config::{Descriptors, Log, Mount, MountMode, SentryConfig, Stream};
+use sentry::config::{Descriptors, Limits, Log, Mount, MountMode, SentryConfig, Stream};
 
 use crate::cli::{DoOptions, LogFormat, Overlay, PlatformName};
 use crate::environment::{self, Identity};
@@ -49,6 +49,18 @@ pub(crate) fn plan(options: &DoOptions) -> Result<Plan, Failure> {
         [] => vec![environment::shell()],
         command => command.to_vec(),
     };
+    let limits = options.limits.limits();
+    for (name, asked) in [
+        ("--memory", limits.memory.is_some()),
+        ("--pids", limits.pids.is_some()),
+        ("--cpu-time", limits.cpu_time.is_some()),
+        ("--disk", limits.disk.is_some()),
+    ] {
+        if asked {
+            return Err(Failure::new(format!("`{name}` is not available in this version")));
+        }
+    }
+    let cpus = processors();
     let env = environment::variables(std::env::vars_os(), &options.env, &options.pass_env)?;
     let sentry = SentryConfig {
         argv: argv.into_iter().map(std::os::unix::ffi::OsStringExt::into_vec).collect(),
@@ -63,10 +75,11 @@ pub(crate) fn plan(options: &DoOptions) -> Result<Plan, Failure> {
         mounts,
         hide: hide.into_iter().map(paths::bytes).collect(),
         ignored_signals: jail::inherited::ignored_signals(),
-        limits: limits(),
+        rlimits: rlimits(&limits),
+        limits,
         streams: streams(),
         foreground: foreground(),
-        cpus: processors(),
+        cpus: limits.cpus.and_then(|n| usize::try_from(n).ok()).map_or(cpus, |n| n.min(cpus)),
         log: log(options),
         layers: jail::Layers::default(),
         trap_refused_calls: std::env::var_os(DEBUG_VARIABLE).is_some_and(|value| value == "trap"),
@@ -152,9 +165,9 @@ fn hostname(options: &DoOptions) -> Result<Vec<u8>, Failure> {
     }
 }
 
-/// The caller's limits, by number (asm-generic/resource.h).
-fn limits() -> Vec<(u64, u64)> {
-    [
+/// The caller's limits, by number (asm-generic/resource.h), with those that `--open-files` sets.
+fn rlimits(limits: &Limits) -> Vec<(u64, u64)> {
+    let mut all = [
         Resource::Cpu,
         Resource::Fsize,
         Resource::Data,
@@ -174,7 +187,11 @@ fn limits() -> Vec<(u64, u64)> {
     ]
     .map(getrlimit)
     .map(|limit| (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX)))
-    .to_vec()
+    .to_vec();
+    if let (Some(files), Some(limit)) = (limits.open_files, all.get_mut(Resource::Nofile as usize)) {
+        *limit = (files, files);
+    }
+    all
 }
 
 fn streams() -> [Stream; 3] {

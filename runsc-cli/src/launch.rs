@@ -33,8 +33,12 @@ pub(crate) fn run(options: &DoOptions) -> Result<u8, Failure> {
     log::start(configure::log(options));
     jail::begin_launcher().while_doing("cannot prepare the launcher")?;
     let status = options.status_fd.map(configure::status_stream).transpose()?;
-    let outcome = match configure::plan(options).and_then(|plan| start(plan, options)) {
-        Ok(supervisor) => supervisor.run(options.timeout),
+    let planned = configure::plan(options).and_then(|plan| {
+        let timeout = plan.sentry.limits.timeout;
+        Ok((start(plan, options)?, timeout))
+    });
+    let outcome = match planned {
+        Ok((supervisor, timeout)) => supervisor.run(timeout),
         Err(failure) => {
             if let Some(status) = status {
                 status::write_line(status, &Outcome::setup_failed(""));

@@ -1,6 +1,8 @@
 //! What the launcher tells the sentry: one JSON document in a memfd. Byte strings (paths, arguments) need not be
 //! UTF-8; they travel as text in which each character stands for the byte of its number.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use jail::Layers;
@@ -31,8 +33,10 @@ pub struct SentryConfig {
     pub hide: Vec<Vec<u8>>,
     /// Signals (bit N-1 for signal N) that the caller ignores: the command starts with them ignored.
     pub ignored_signals: u64,
-    /// Resource limits of the caller (soft, hard), by resource number; `u64::MAX` is unlimited.
-    pub limits: Vec<(u64, u64)>,
+    /// Resource limits that the first process starts with (soft, hard), by resource number; `u64::MAX` is unlimited.
+    pub rlimits: Vec<(u64, u64)>,
+    /// What the whole sandbox may use.
+    pub limits: Limits,
     /// Standard streams 0, 1, 2.
     pub streams: [Stream; 3],
     /// Whether the launcher's process group is in the foreground of its terminal.
@@ -44,6 +48,42 @@ pub struct SentryConfig {
     /// For those who work on the filters: name a refused call instead of dying.
     pub trap_refused_calls: bool,
     pub fds: Descriptors,
+}
+
+/// What the whole sandbox may use; what is `None` is as the machine gives it. Filled from the policy's `[limits]`, over
+/// which the command line wins ([`Limits::or`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes of all guest memory, files in memory included.
+    pub memory: Option<u64>,
+    /// Tasks (processes, threads, zombies) at a time.
+    pub pids: Option<u64>,
+    /// Processors.
+    pub cpus: Option<u64>,
+    /// Processor time of all guests together.
+    pub cpu_time: Option<Duration>,
+    /// Time on the clock; the launcher keeps it.
+    pub timeout: Option<Duration>,
+    /// Bytes of files that are written to the overlay and to tmpfs.
+    pub disk: Option<u64>,
+    /// Open files of one process: `RLIMIT_NOFILE`, which nobody inside can raise.
+    pub open_files: Option<u64>,
+}
+
+impl Limits {
+    /// These, and where they say nothing the others.
+    #[must_use]
+    pub fn or(self, other: Limits) -> Limits {
+        Limits {
+            memory: self.memory.or(other.memory),
+            pids: self.pids.or(other.pids),
+            cpus: self.cpus.or(other.cpus),
+            cpu_time: self.cpu_time.or(other.cpu_time),
+            timeout: self.timeout.or(other.timeout),
+            disk: self.disk.or(other.disk),
+            open_files: self.open_files.or(other.open_files),
+        }
+    }
 }
 
 /// One tree of the gofer in the guest's view.

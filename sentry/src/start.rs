@@ -254,7 +254,7 @@ fn new_group(
     parent: Weak<ThreadGroup>,
 ) -> Arc<ThreadGroup> {
     let mut limits = Limits::default();
-    for (slot, (soft, hard)) in limits.0.iter_mut().zip(&config.limits) {
+    for (slot, (soft, hard)) in limits.0.iter_mut().zip(&config.rlimits) {
         *slot = Limit { soft: *soft, hard: *hard };
     }
     let mut hand = SigHand::default();
