@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bpf;
 pub mod calls;
 mod constants;
 pub mod filter;
