@@ -1,8 +1,9 @@
 //! `policies`: what programs may call, as data.
 //!
-//! Today this crate holds the filters that our own processes install on themselves: [`filter`] reads the files of
-//! `policies/filters` (one line per call, each with its reason) and compiles them with `seccompiler`. It installs
-//! nothing; that is the `jail` crate's part.
+//! [`model`] is a user's policy as types, with [`groups`] and [`calls`] as its vocabulary. Beside it stand the
+//! filters that our own processes install on themselves: [`filter`] reads the files of `policies/filters` (one line per
+//! call, each with its reason) and compiles them with `seccompiler`. The crate installs nothing; that is the `jail`
+//! crate's part.
 
 #![forbid(unsafe_code)]
 
@@ -10,6 +11,8 @@ pub mod bpf;
 pub mod calls;
 mod constants;
 pub mod filter;
+pub mod groups;
+pub mod model;
 pub mod units;
 
 pub use filter::{own_filter, Filter, Mismatch, OwnProcess};

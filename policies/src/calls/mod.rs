@@ -1,22 +1,85 @@
-//! Names and numbers of the host's system calls (x86_64), as this C library's headers know them.
+//! Names and numbers of the host's system calls (x86_64), as this C library's headers know them, and newer ones.
+
+mod widths;
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use crate::model::Width;
 
 macro_rules! calls {
     ($($name:ident = $number:ident),* $(,)?) => {
-        /// Every call that a filter file may name, in no particular order.
+        /// Every call that the C library's headers name, in no particular order.
         const CALLS: &[(&str, i64)] = &[$((stringify!($name), libc::$number)),*];
     };
+}
+
+/// What the headers do not have: gone long ago (include/uapi/asm-generic/unistd.h keeps the numbers), or too new
+/// (arch/x86/entry/syscalls/syscall_64.tbl).
+const OTHERS: &[(&str, i64)] = &[
+    ("_sysctl", 156),
+    ("create_module", 174),
+    ("get_kernel_syms", 177),
+    ("query_module", 178),
+    ("io_pgetevents", 333),
+    ("uretprobe", 335),
+    ("uprobe", 336),
+    ("cachestat", 451),
+    ("map_shadow_stack", 453),
+    ("futex_wake", 454),
+    ("futex_wait", 455),
+    ("futex_requeue", 456),
+    ("statmount", 457),
+    ("listmount", 458),
+    ("lsm_get_self_attr", 459),
+    ("lsm_set_self_attr", 460),
+    ("lsm_list_modules", 461),
+    ("setxattrat", 463),
+    ("getxattrat", 464),
+    ("listxattrat", 465),
+    ("removexattrat", 466),
+    ("open_tree_attr", 467),
+    ("file_getattr", 468),
+    ("file_setattr", 469),
+];
+
+static BY_NAME: LazyLock<HashMap<&'static str, i64>> = LazyLock::new(|| all().collect());
+
+static BY_NUMBER: LazyLock<HashMap<i64, &'static str>> =
+    LazyLock::new(|| all().map(|(name, number)| (number, name)).collect());
+
+/// By number: bit N is set where argument N is 32 bits wide.
+static INTEGERS: LazyLock<HashMap<i64, u8>> = LazyLock::new(|| {
+    let bits = |positions: &str| positions.bytes().fold(0, |bits, position| bits | 1 << (position - b'0'));
+    let known =
+        widths::INTEGERS.iter().filter_map(|(name, positions)| Some((number(name)?, bits(positions))));
+    known.collect()
+});
+
+/// Every known call: its name and number.
+pub fn all() -> impl Iterator<Item = (&'static str, i64)> {
+    CALLS.iter().chain(OTHERS).copied()
 }
 
 /// The number of the call with this name.
 #[must_use]
 pub fn number(name: &str) -> Option<i64> {
-    CALLS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+    BY_NAME.get(name).copied()
 }
 
 /// The name of the call with this number, for messages.
 #[must_use]
 pub fn name(number: i64) -> Option<&'static str> {
-    CALLS.iter().find(|(_, known)| *known == number).map(|(name, _)| *name)
+    BY_NUMBER.get(&number).copied()
+}
+
+/// How many bits of an argument the kernel looks at.
+#[must_use]
+pub fn width(call: i64, arg: u8) -> Width {
+    match INTEGERS.get(&call) {
+        Some(bits) if arg < 6 && bits & (1 << arg) != 0 => Width::Bits32,
+        _ => Width::Bits64,
+    }
 }
 
 calls! {
@@ -379,4 +442,32 @@ calls! {
     set_mempolicy_home_node = SYS_set_mempolicy_home_node,
     fchmodat2 = SYS_fchmodat2,
     mseal = SYS_mseal,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{all, name, number, width, widths};
+    use crate::model::Width;
+
+    #[test]
+    fn names_and_numbers_are_one_to_one() {
+        for (call, value) in all() {
+            assert_eq!(number(call), Some(value));
+            assert_eq!(name(value), Some(call));
+        }
+    }
+
+    #[test]
+    fn widths_follow_the_kernel() {
+        let width = |call, arg| width(number(call).expect("a call"), arg);
+        assert_eq!([0, 1, 2].map(|arg| width("socket", arg)), [Width::Bits32; 3]);
+        assert_eq!([0, 1, 2].map(|arg| width("ioctl", arg)), [Width::Bits32, Width::Bits32, Width::Bits64]);
+        assert_eq!([0, 1].map(|arg| width("openat", arg)), [Width::Bits32, Width::Bits64]);
+        assert_eq!(width("mmap", 0), Width::Bits64);
+        assert_eq!(width("clone", 0), Width::Bits32);
+        for (call, positions) in widths::INTEGERS {
+            assert!(number(call).is_some(), "{call}");
+            assert!(positions.bytes().all(|position| (b'0'..b'6').contains(&position)), "{call}");
+        }
+    }
 }
