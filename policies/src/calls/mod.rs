@@ -45,9 +45,6 @@ const OTHERS: &[(&str, i64)] = &[
 
 static BY_NAME: LazyLock<HashMap<&'static str, i64>> = LazyLock::new(|| all().collect());
 
-static BY_NUMBER: LazyLock<HashMap<i64, &'static str>> =
-    LazyLock::new(|| all().map(|(name, number)| (number, name)).collect());
-
 /// By number: bit N is set where argument N is 32 bits wide.
 static INTEGERS: LazyLock<HashMap<i64, u8>> = LazyLock::new(|| {
     let bits = |positions: &str| positions.bytes().fold(0, |bits, position| bits | 1 << (position - b'0'));
@@ -67,10 +64,10 @@ pub fn number(name: &str) -> Option<i64> {
     BY_NAME.get(name).copied()
 }
 
-/// The name of the call with this number, for messages.
+/// The name of the call with this number, for messages. Allocates nothing: the handler of a refused call asks, too.
 #[must_use]
 pub fn name(number: i64) -> Option<&'static str> {
-    BY_NUMBER.get(&number).copied()
+    all().find(|(_, known)| *known == number).map(|(name, _)| name)
 }
 
 /// How many bits of an argument the kernel looks at.
