@@ -13,7 +13,9 @@ use platform::{Event, GuestKernel, Reply, Resume, Space, SpaceEnd, Syscall, Thre
 
 use crate::kernel::signals::{self, Next};
 use crate::kernel::task::{BlockState, RunState, Then};
-use crate::kernel::{current, exit, Ctx, ExitStatus, Kernel, Outcome, Restart, Stop, SysResult, Task};
+use crate::kernel::{
+    current, exit, robust, Ctx, ExitStatus, Kernel, Outcome, Restart, Stop, SysResult, Task,
+};
 use crate::signal::{SigInfo, SA_RESTART};
 use crate::syscalls::table;
 use crate::trace;
@@ -301,7 +303,7 @@ fn interrupt(
         Next::Handler(info, action) => {
             let resume = if run.block.progress > 0 {
                 Resume::Return(run.block.progress as i64)
-            } else if kind == Restart::Sys && action.flags & SA_RESTART != 0 {
+            } else if kind == Restart::Always || kind == Restart::Sys && action.flags & SA_RESTART != 0 {
                 Resume::Restart
             } else {
                 Resume::Return(Errno::EINTR.to_ret())
@@ -365,8 +367,16 @@ fn local_resume(call: &Syscall, flags: u64) -> Resume {
     }
 }
 
-/// The thread leaves for good.
+/// The thread leaves for good; its stub marks its robust futexes first.
 fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, status: ExitStatus) -> Option<Reply> {
+    let marks = robust::release(task);
+    if !marks.is_empty() {
+        run.block = BlockState::default();
+        run.then = Some(Then::Actions(Box::new(move |cx, _| {
+            Err(Stop::Exit { clear_tid: exit::leave(cx.kernel, cx.task, status) })
+        })));
+        return Some(Reply::Act(marks));
+    }
     run.dead = true;
     run.block = BlockState::default();
     run.then = None;

@@ -148,6 +148,7 @@ fn make_kernel(
             let _ = to_launcher.send(&Report::Stopped(signal));
         }),
         trace: trace.map(trace_to),
+        pi: Default::default(),
         missing: Mutex::default(),
     });
     let init = new_group(&kernel, config, INIT_PID, Weak::new());

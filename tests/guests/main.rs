@@ -14,6 +14,7 @@ mod creds;
 mod events;
 mod files;
 mod files_more;
+mod futexes;
 mod kit;
 mod memory;
 mod pointers;

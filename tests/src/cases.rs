@@ -44,6 +44,9 @@ macro_rules! with_cases {
             pointers in pointers {
                 paths buffers edges
             }
+            futexes in futexes {
+                pi_words pi_waiters pi_limits pi_owner_dies pi_mutexes requeues robust_killed robust_exec waitv
+            }
         }
     };
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use linux_abi::Errno;
 
 use crate::slot::{
-    ACTION_WORDS, DO_MADVISE, DO_MMAP, DO_MPROTECT, DO_MREMAP, DO_MUNMAP, DO_STORE, DO_WAKE, DO_ZERO, OUT_END,
+    ACTION_WORDS, DO_CAS, DO_MADVISE, DO_MMAP, DO_MPROTECT, DO_MREMAP, DO_MUNMAP, DO_OWNER_DIED, DO_STORE,
+    DO_WAKE, DO_ZERO, OUT_END,
 };
 use crate::{Action, STUB_RANGE};
 
@@ -101,6 +102,12 @@ impl Progress {
                     let private = if *private { libc::FUTEX_PRIVATE_FLAG as u64 } else { 0 };
                     [DO_WAKE, *addr, *count as u32 as u64, private, 0, 0, 0]
                 }
+                Action::CompareExchange { addr, old, new } => {
+                    [DO_CAS, *addr, u64::from(*old), u64::from(*new), 0, 0, 0]
+                }
+                Action::OwnerDied { addr, tid, pending, pi } => {
+                    [DO_OWNER_DIED, *addr, u64::from(*tid), u64::from(*pending), u64::from(*pi), 0, 0]
+                }
             };
             let words = [kind, a, b, c, d, e, f, bytes.len() as u64];
             // SAFETY: header and bytes fit before OUT_END (`room`), inside the data area; `at` stays 8-aligned.
@@ -153,6 +160,8 @@ fn bad(action: &Action) -> bool {
         | Action::Zero { addr, len } => overlaps(addr, len),
         Action::Remap { old, old_len, new, new_len, .. } => overlaps(old, old_len) || overlaps(new, new_len),
         Action::Store { addr, ref bytes } => overlaps(addr, bytes.len() as u64),
-        Action::Wake { addr, .. } => overlaps(addr, 4),
+        Action::Wake { addr, .. } | Action::CompareExchange { addr, .. } | Action::OwnerDied { addr, .. } => {
+            overlaps(addr, 4)
+        }
     }
 }

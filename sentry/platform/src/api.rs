@@ -134,7 +134,7 @@ pub enum Reply {
     Act(Vec<Action>),
     /// Make a thread or a process; reports `Cloned`.
     Clone(CloneSpec),
-    /// Make the call (futex wait/wake/requeue, nanosleep, clock_nanosleep, sched_yield, membarrier, clock_gettime)
+    /// Make the call (futex wait/wake/requeue, futex_waitv, nanosleep, clock_nanosleep, sched_yield, membarrier, clock_gettime)
     /// in the stub, on the host kernel, and put its result in `rax`. With `report`, tell
     /// [`Event::LocalDone`] first and wait.
     Local { report: bool },
@@ -145,7 +145,7 @@ pub enum Reply {
 }
 
 /// Something that the stub does on the host for its own address space. All addresses and lengths are multiples of
-/// the page size (but `Store`, `Zero` and `Wake`), chosen by the kernel, outside the platform's own ranges.
+/// the page size (but `Store`, `Zero` and those of futex words), chosen by the kernel, outside the platform's own ranges.
 #[derive(Debug, Clone)]
 pub enum Action {
     /// mmap(2) with `MAP_FIXED`. `flags` are the kernel's: `MAP_PRIVATE` or `MAP_SHARED`, `MAP_ANONYMOUS`,
@@ -194,6 +194,21 @@ pub enum Action {
         addr: u64,
         count: i32,
         private: bool,
+    },
+    /// Atomically replaces a 32-bit word that is `old`. Fails with `EAGAIN` where it is something else, with `EFAULT`
+    /// where it cannot be written.
+    CompareExchange {
+        addr: u64,
+        old: u32,
+        new: u32,
+    },
+    /// Atomically marks a futex word that thread `tid` owns as left behind (`FUTEX_OWNER_DIED`), and wakes a waiter,
+    /// but of a `pi` one. A `pending` one that is free is woken only. Never fails.
+    OwnerDied {
+        addr: u64,
+        tid: u32,
+        pending: bool,
+        pi: bool,
     },
 }
 

@@ -54,6 +54,7 @@ pub fn program(text: Range<u64>, fsgsbase: bool) -> Vec<Insn> {
     p.call(libc::SYS_rt_sigreturn as u32, &[], RET_ALLOW);
     // Waiting, waking, requeueing; no PI, whose owners are the sentry's to know.
     p.call(libc::SYS_futex as u32, &[OneOf(1, 128 | 256, &[0, 1, 3, 4, 5, 9, 10])], RET_ALLOW);
+    p.call(libc::SYS_futex_waitv as u32, &[], RET_ALLOW);
     p.call(libc::SYS_rt_sigprocmask as u32, &[], RET_ALLOW);
     p.call(libc::SYS_clone as u32, &[], RET_NOTIFY);
     // Anonymous memory: PRIVATE, SHARED, FIXED, ANONYMOUS, GROWSDOWN, NORESERVE, STACK. With a descriptor: asked.

@@ -18,7 +18,7 @@ pub const AREAS: u64 = 0x7002_0000_0000;
 
 pub const PAGE: usize = 4096;
 /// Threads of one stub process, alive at a time: the named limit of this platform.
-pub const MAX_THREADS: usize = 1024;
+pub const MAX_THREADS: usize = 8192;
 /// The marshalling buffer: 64 KiB for one full `read` or `write`, and a page for headers beside it.
 pub const DATA_LEN: usize = 17 * PAGE;
 pub const SLOT_STRIDE: usize = PAGE + DATA_LEN;
@@ -101,6 +101,10 @@ pub const DO_MADVISE: u64 = 5;
 pub const DO_STORE: u64 = 6;
 pub const DO_ZERO: u64 = 7;
 pub const DO_WAKE: u64 = 8;
+/// address, old, new
+pub const DO_CAS: u64 = 9;
+/// address, thread, pending, pi
+pub const DO_OWNER_DIED: u64 = 10;
 
 /// A record of the data area: address and length in guest memory, then the bytes, padded to 8.
 pub const RECORD_HEADER: usize = 16;

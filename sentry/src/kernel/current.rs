@@ -16,6 +16,8 @@ use crate::wait_queue::{PollEvents, WaitQueue};
 pub enum Restart {
     /// Made again after a handler with `SA_RESTART`, else `EINTR` (read, wait4, flock, …).
     Sys,
+    /// Made again after any handler (`ERESTARTNOINTR`: the PI locks of futex(2)).
+    Always,
     /// `EINTR` after any handler (poll, select, epoll_wait, nanosleep, sigtimedwait, …).
     NoHand,
     /// Only the end of the task ends the wait (a vfork parent, exec waiting for its threads).

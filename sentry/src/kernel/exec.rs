@@ -58,7 +58,7 @@ pub fn exec(
     loop {
         let got = slot.0.lock().take();
         match got {
-            Some(Ok(thread)) => return enter(cx, pending.loaded, thread),
+            Some(Ok(thread)) => return leave_old(cx, pending.loaded, thread),
             Some(Err(e)) => return Err(Stop::Errno(e)),
             None => {
                 if let Err(stop) = cx.wait(&[], Restart::Killable) {
@@ -102,6 +102,23 @@ fn only_thread(cx: &mut Ctx<'_>) -> std::result::Result<(), Stop> {
     }
 }
 
+/// The old program's robust futexes are marked by its own stub, then it is left.
+fn leave_old(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
+    let marks = super::robust::release(cx.task);
+    if marks.is_empty() {
+        return enter(cx, loaded, fresh);
+    }
+    // Should the task die meanwhile, the fresh thread ends with this.
+    let held = FreshThread(Mutex::new(Some(Ok(fresh))));
+    Err(Stop::Act(
+        marks,
+        Box::new(move |cx, _| match held.0.lock().take() {
+            Some(Ok(fresh)) => enter(cx, loaded, fresh),
+            _ => Err(linux_abi::Errno::EAGAIN.into()),
+        }),
+    ))
+}
+
 /// The point of no return.
 fn enter(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
     let task = cx.task;
@@ -110,7 +127,6 @@ fn enter(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
     task.group.keep_cpu_time(task);
     let old = std::mem::replace(&mut *task.thread.write(), fresh.clone());
     let clear_tid = task.clear_child_tid.swap(0, Ordering::SeqCst);
-    crate::kernel::hooks::robust_list_on_exit(task);
     let new_mm = AddressSpace::new(fresh.space().clone(), table);
     let old_mm = std::mem::replace(&mut *task.mm.write(), new_mm);
     // Nobody is left to see the word where the address space ends with this thread.

@@ -15,8 +15,8 @@ use crate::wait_queue::PollEvents;
 /// Takes a thread out of everything. `status` is the group's, should this be its last thread. Returns the address of
 /// the word to clear (`CLONE_CHILD_CLEARTID`), or 0.
 pub fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus) -> u64 {
-    crate::kernel::hooks::robust_list_on_exit(task);
     let group = &task.group;
+    kernel.pi.owner_left(task.tid());
     kernel.pids.lock().tasks.remove(&task.tid());
     let (last, status) = {
         let mut s = group.state.lock();

@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 use linux_abi::Errno;
 
 use super::current::Ctx;
-use super::task::Task;
 use super::thread_group::ThreadGroup;
 
 /// Makes a pidfd for a group and returns its number (`CLONE_PIDFD`).
@@ -29,10 +28,4 @@ pub fn pidfd(cx: &mut Ctx<'_>, group: &Arc<ThreadGroup>) -> Result<i32, Errno> {
 /// `EINVAL` where no pidfds exist.
 pub fn pidfd_target(cx: &Ctx<'_>, fd: i32) -> Result<i32, Errno> {
     PIDFD.get().ok_or(Errno::EINVAL).and_then(|h| (h.1)(cx, fd))
-}
-
-/// A thread's robust futexes are marked when it ends (set_robust_list(2)).
-pub fn robust_list_on_exit(task: &Arc<Task>) {
-    // Whoever leaves by itself has had its waiters woken by then; one that is killed only marks the words.
-    drop(super::robust::release(task));
 }

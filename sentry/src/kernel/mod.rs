@@ -12,6 +12,7 @@ pub mod extras;
 pub mod fs_context;
 pub mod hooks;
 pub mod mm_ops;
+pub mod pi;
 pub mod ready;
 pub mod robust;
 pub mod signals;
@@ -79,6 +80,8 @@ pub struct Kernel {
     pub stopped: Box<dyn Fn(i32) + Send + Sync>,
     /// Where the lines of the trace go.
     pub trace: Option<TraceSink>,
+    /// PI futexes that are waited for.
+    pub pi: pi::PiTable,
     /// Calls that are not implemented: how often each was made.
     pub missing: Mutex<BTreeMap<u64, u64>>,
 }

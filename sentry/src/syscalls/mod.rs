@@ -12,6 +12,7 @@ pub mod fs_open;
 pub mod fs_path;
 pub mod fs_stat;
 pub mod fs_xattr;
+pub mod futex;
 pub mod identity;
 pub mod memory;
 pub mod pipe;

@@ -1,5 +1,5 @@
-//! Futexes and scheduling. Futexes are the host's, made by the stub; scheduling parameters are remembered and told
-//! back, since how guests share the processors is the host's business.
+//! Scheduling, and robust lists. Scheduling parameters are remembered and told back, since how guests share the
+//! processors is the host's business.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
@@ -10,32 +10,6 @@ use crate::cred::cap;
 use crate::kernel::{Ctx, Stop, SysResult, Task};
 use crate::limits::resource;
 use crate::mm::UserPtr;
-
-const FUTEX_PRIVATE: i32 = 128;
-const FUTEX_CLOCK_REALTIME: i32 = 256;
-
-/// futex(2). Waiting, waking and requeueing are made in the stub; PI futexes are not offered, as on a kernel built
-/// without them (pthread_mutexattr_setprotocol(3) gives `ENOTSUP`).
-pub fn futex(
-    _cx: &mut Ctx<'_>,
-    _word: u64,
-    op: i32,
-    _value: u32,
-    _timeout: u64,
-    _word2: u64,
-    _value3: u32,
-) -> SysResult {
-    match op & !(FUTEX_PRIVATE | FUTEX_CLOCK_REALTIME) {
-        libc::FUTEX_WAIT
-        | libc::FUTEX_WAKE
-        | libc::FUTEX_REQUEUE
-        | libc::FUTEX_CMP_REQUEUE
-        | libc::FUTEX_WAKE_OP
-        | libc::FUTEX_WAIT_BITSET
-        | libc::FUTEX_WAKE_BITSET => Err(Stop::Local),
-        _ => Err(Errno::ENOSYS.into()),
-    }
-}
 
 /// `sizeof(struct robust_list_head)`.
 const ROBUST_HEAD: u64 = 24;

@@ -6,7 +6,7 @@ use platform::{ArgShape, CallShape, CALLS};
 use crate::kernel::{Ctx, SysResult};
 use crate::syscalls::args::FromArg;
 use crate::syscalls::{fs_attr, fs_copy, fs_dir, fs_fcntl, fs_io, fs_open, fs_path, fs_stat, fs_xattr};
-use crate::syscalls::{identity, prctl, sched, system, time};
+use crate::syscalls::{futex, identity, prctl, sched, system, time};
 use crate::syscalls::{process, signals};
 
 /// One system call.
@@ -316,7 +316,8 @@ pub static ENTRIES: &[Entry] = &[
     call!(146, sched_get_priority_max, [V], sched::sched_get_priority_max),
     call!(147, sched_get_priority_min, [V], sched::sched_get_priority_min),
     call!(148, sched_rr_get_interval, [V, V], sched::sched_rr_get_interval),
-    call!(202, futex, [V, V, V, V, V, V], sched::futex, CallShape::LOCAL),
+    call!(202, futex, [V, V, V, V, V, V], futex::futex, CallShape::LOCAL),
+    call!(449, futex_waitv, [V, V, V, V, V], futex::futex_waitv, CallShape::LOCAL),
     call!(203, sched_setaffinity, [V, V, V], sched::sched_setaffinity),
     call!(204, sched_getaffinity, [V, V, V], sched::sched_getaffinity),
     call!(251, ioprio_set, [V, V, V], sched::ioprio_set),

@@ -50,12 +50,54 @@ fn one(area: &Area, word: [u64; ACTION_WORDS], data: u64) -> i64 {
         DO_ZERO => result(sys::zero(a, b as usize)),
         // SAFETY: wakes waiters; the host checks the address.
         DO_WAKE => unsafe { sys::call(sys::FUTEX, a, FUTEX_WAKE | c, b) },
+        DO_CAS => match sys::compare_exchange(a, b as u32, c as u32) {
+            Some(found) if found == b as u32 => 0,
+            Some(_) => -sys::EAGAIN,
+            None => -sys::EFAULT,
+        },
+        DO_OWNER_DIED => {
+            owner_died(a, b as u32, c != 0, d != 0);
+            0
+        }
         _ => -sys::EINVAL,
     };
     if (-4095..0).contains(&ret) {
         -ret
     } else {
         0
+    }
+}
+
+const TID_MASK: u32 = 0x3fff_ffff;
+const OWNER_DIED: u32 = 0x4000_0000;
+const WAITERS: u32 = 0x8000_0000;
+const PRIVATE: u64 = 128;
+
+/// `handle_futex_death` of Linux: the word of a robust futex whose owner ends.
+fn owner_died(addr: u64, tid: u32, pending: bool, pi: bool) {
+    let wake = || {
+        // Waiters of process-private locks stand under another key.
+        for key in [0, PRIVATE] {
+            // SAFETY: wakes waiters; the host checks the address.
+            unsafe { sys::call(sys::FUTEX, addr, FUTEX_WAKE | key, 1) };
+        }
+    };
+    // Replaces nought by nought: only looks.
+    let Some(mut found) = sys::compare_exchange(addr, 0, 0) else { return };
+    if pending && !pi && found == 0 {
+        return wake();
+    }
+    while found & TID_MASK == tid & TID_MASK {
+        match sys::compare_exchange(addr, found, found & WAITERS | OWNER_DIED) {
+            Some(now) if now == found => {
+                if found & WAITERS != 0 && !pi {
+                    wake();
+                }
+                return;
+            }
+            Some(now) => found = now,
+            None => return,
+        }
     }
 }
 

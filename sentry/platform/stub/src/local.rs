@@ -62,6 +62,7 @@ impl Call {
                 1 | 3 | 4 | 5 | 10 => (nr, args, false),
                 _ => return None,
             },
+            sys::FUTEX_WAITV => (nr, args, true),
             sys::NANOSLEEP => (sys::CLOCK_NANOSLEEP, [CLOCK_MONOTONIC, 0, args[0], args[1], 0, 0], true),
             sys::CLOCK_NANOSLEEP if args[0] & 0xffff_ffff <= MAX_CLOCK && args[1] & 0xffff_ffff <= 1 => {
                 (nr, args, true)

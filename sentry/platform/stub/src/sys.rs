@@ -23,10 +23,12 @@ pub const CLOCK_NANOSLEEP: u64 = 230;
 pub const EXIT_GROUP: u64 = 231;
 pub const SECCOMP: u64 = 317;
 pub const MEMBARRIER: u64 = 324;
+pub const FUTEX_WAITV: u64 = 449;
 
 pub const EINTR: i64 = 4;
 pub const EPERM: i64 = 1;
 pub const EFAULT: i64 = 14;
+pub const EAGAIN: i64 = 11;
 pub const EINVAL: i64 = 22;
 pub const ENOSYS: i64 = 38;
 
@@ -65,6 +67,17 @@ global_asm!(
     "3:",
     "ret",
     "stub_str_fix:",
+    "mov rax, -1",
+    "ret",
+    // stub_cas(addr, old, new) -> the word found there, -1 after a fault.
+    ".globl stub_cas, stub_cas_at, stub_cas_fix",
+    "stub_cas:",
+    "mov eax, esi",
+    "stub_cas_at:",
+    "lock cmpxchg [rdi], edx",
+    "mov eax, eax",
+    "ret",
+    "stub_cas_fix:",
     "mov rax, -1",
     "ret",
     // stub_clone(flags, stack, child_tid, tls) -> pid. A child with a stack of its own goes on in stub_child with
@@ -107,6 +120,9 @@ mod labels {
         pub fn stub_str(dst: *mut u8, src: *const u8, max: usize) -> isize;
         pub fn stub_str_at();
         pub fn stub_str_fix();
+        pub fn stub_cas(addr: *mut u32, old: u32, new: u32) -> i64;
+        pub fn stub_cas_at();
+        pub fn stub_cas_fix();
         pub fn stub_clone(flags: u64, stack: u64, child_tid: u64, tls: u64) -> i64;
         pub fn stub_sigreturn(uc: *mut u8) -> !;
         pub fn stub_restorer();
@@ -119,6 +135,8 @@ pub fn fixup(rip: u64) -> Option<u64> {
         Some(labels::stub_copy_fix as *const () as u64)
     } else if rip == labels::stub_str_at as *const () as u64 {
         Some(labels::stub_str_fix as *const () as u64)
+    } else if rip == labels::stub_cas_at as *const () as u64 {
+        Some(labels::stub_cas_fix as *const () as u64)
     } else {
         None
     }
@@ -140,6 +158,13 @@ pub fn copy_str(dst: u64, src: u64, max: usize) -> Option<usize> {
     // SAFETY: as in `copy`.
     let n = unsafe { labels::stub_str(dst as *mut u8, src as *const u8, max) };
     usize::try_from(n).ok()
+}
+
+/// Replaces a word of the guest's that is `old`; the word that was found, or `None` after a fault.
+pub fn compare_exchange(addr: u64, old: u32, new: u32) -> Option<u32> {
+    // SAFETY: as in `copy`; a word that is not aligned is the guest's own loss, and the sentry sends none.
+    let found = unsafe { labels::stub_cas(addr as *mut u32, old, new) };
+    u32::try_from(found).ok()
 }
 
 /// # Safety
