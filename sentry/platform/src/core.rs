@@ -9,6 +9,7 @@ use linux_abi::Result;
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::clone::Clones;
+use crate::doorbell::Doorbell;
 use crate::listener::{Listener, Notif};
 use crate::slot::DOORBELL;
 use crate::spin::{self, Spinner};
@@ -37,6 +38,7 @@ pub(crate) struct Core {
     /// Guest threads that wait for no reply.
     running: AtomicI64,
     pub(crate) spinner: Spinner,
+    pub(crate) doorbell: Doorbell,
 }
 
 #[derive(Default)]
@@ -63,6 +65,7 @@ impl Core {
             stop: AtomicBool::new(false),
             running: AtomicI64::new(0),
             spinner: Spinner::new(),
+            doorbell: Doorbell::default(),
         }
     }
 

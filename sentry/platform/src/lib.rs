@@ -10,6 +10,7 @@ pub mod api;
 mod boot;
 mod clone;
 mod core;
+mod doorbell;
 mod filter;
 mod listener;
 mod mem;
@@ -84,5 +85,6 @@ impl Platform {
         }
         self.core.refill.notify_all();
         self.core.spinner.stop();
+        self.core.doorbell.stop();
     }
 }

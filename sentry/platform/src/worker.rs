@@ -1,5 +1,5 @@
-//! The sentry's worker threads: one sleeps in the doorbell and handles what comes to the end; one spins where that
-//! pays (`spin`); one reaps processes; one refills the pool.
+//! The sentry's worker threads: those of the doorbell (`doorbell`); one that spins where that pays (`spin`); one that
+//! reaps processes; one that refills the pool.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -8,36 +8,24 @@ use std::thread;
 use std::time::Duration;
 
 use crate::core::Core;
+use crate::doorbell;
 use crate::SpaceEnd;
 
 /// Starts all of them.
 pub(crate) fn start(core: &Arc<Core>) -> io::Result<()> {
-    spawn("doorbell", core, doorbell)?;
+    for me in 0..doorbell::WORKERS {
+        spawn("doorbell", core, move |core| doorbell::run(core, me))?;
+    }
     if core.cpus > 1 && core.spinner.possible() {
         spawn("spinner", core, crate::spin::run)?;
     }
     spawn("reaper", core, reaper)?;
-    spawn("refill", core, |core| core.refill_loop())
+    spawn("refill", core, |core: &Arc<Core>| core.refill_loop())
 }
 
-fn spawn(name: &str, core: &Arc<Core>, body: fn(&Arc<Core>)) -> io::Result<()> {
+fn spawn(name: &str, core: &Arc<Core>, body: impl FnOnce(&Arc<Core>) + Send + 'static) -> io::Result<()> {
     let core = core.clone();
     thread::Builder::new().name(name.into()).spawn(move || body(&core)).map(drop)
-}
-
-/// Sleeps until a stub rings; handles the event on the stub's own processor, and then what became ready by it.
-fn doorbell(core: &Arc<Core>) {
-    while !core.stop.load(Ordering::Relaxed) {
-        match core.listener.receive() {
-            Ok(notif) => {
-                core.notified(&notif);
-                core.run_ready();
-            }
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EINTR | libc::ENOENT)) => {}
-            // No process has the filter any more: the zygote is gone.
-            Err(_) => thread::sleep(Duration::from_millis(1)),
-        }
-    }
 }
 
 /// Waits for stubs to end. The process id stays theirs until the tables are clean.

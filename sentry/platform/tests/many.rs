@@ -392,3 +392,60 @@ fn files_are_mapped() {
     assert!(matches!(mini.hear().show(), Said::Number(-1)));
     assert!(matches!(mini.hear().show(), Said::Gone(_, SpaceEnd::Expected)));
 }
+
+code!(
+    one_call,
+    "mov eax, 110",
+    "syscall",
+    "mov edi, eax",
+    "mov eax, 500",
+    "syscall",
+    "mov eax, 60",
+    "syscall",
+);
+
+/// Handlers that take long hold up no other guest, as long as there are fewer of them than workers.
+#[test]
+fn long_events() {
+    let mini = shared();
+    let release = Arc::new((Mutex::new(false), std::sync::Condvar::new()));
+    let number = |said: Said| match said.show() {
+        Said::Number(n) => n,
+        other => panic!("{other:?}"),
+    };
+    let mut ids = Vec::new();
+    for i in 0..3 {
+        let release = release.clone();
+        let slow = mini.run(one_call(), move |thread, event, said| match event {
+            Event::Syscall(call) if call.nr == 110 => {
+                said.send(Said::Number(100 + i)).unwrap();
+                let mut go = release.0.lock().unwrap();
+                while !*go {
+                    go = release.1.wait(go).unwrap();
+                }
+                thread.reply(Reply::Return(200));
+            }
+            Event::Syscall(call) => assert!(usual(thread, &call, said)),
+            other => said.send(Said::Word(format!("{other:?}"))).unwrap(),
+        });
+        assert_eq!(number(mini.hear()), 100 + i);
+        ids.push(slow);
+    }
+    let quick = mini.run(one_call(), |thread, event, said| match event {
+        Event::Syscall(call) if call.nr == 110 => thread.reply(Reply::Return(7)),
+        Event::Syscall(call) => assert!(usual(thread, &call, said)),
+        other => said.send(Said::Word(format!("{other:?}"))).unwrap(),
+    });
+    assert_eq!(number(mini.hear()), 7);
+    let id = quick.space().id();
+    assert!(matches!(mini.hear().show(), Said::Gone(gone, SpaceEnd::Expected) if gone == id));
+    *release.0.lock().unwrap() = true;
+    release.1.notify_all();
+    for _ in 0..6 {
+        match mini.hear().show() {
+            Said::Number(n) => assert_eq!(n, 200),
+            Said::Gone(_, SpaceEnd::Expected) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
