@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, MutexGuard};
@@ -252,6 +252,47 @@ fn killing_the_sentry_ends_all() {
 #[test]
 fn killing_the_gofer_ends_all() {
     killing_a_part_ends_all("__gofer");
+}
+
+/// While the gofer does not answer, only who asks it waits: others go on, and all is well once it answers.
+#[test]
+fn a_gofer_that_hangs_holds_up_who_asks_it() {
+    let _turn = turn();
+    let dir = TempDir::new();
+    fs::write(dir.join("asked"), "came\n").expect("a file in our own directory");
+    // The shell's own loop makes calls all the time, none of which concerns a file; `cat` cannot even start.
+    let text = "echo ready; read go; cat asked & n=0; while [ $n -lt 2000 ]; do n=$((n+1)); umask >/dev/null; \
+                echo; done; echo looped; wait";
+    let mut command = do_command(Who::Caller, &["sh", "-c", text]);
+    let mut child = command
+        .current_dir(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("runsc can be started");
+    let mut output = BufReader::new(child.stdout.take().expect("piped above"));
+    let mut line = String::new();
+    output.read_line(&mut line).expect("the run says that it is ready");
+    let tree = procs::tree(child.id() as i32);
+    let gofer = tree.iter().find(|p| p.line.contains("__gofer")).expect("there is a gofer").pid;
+    kill(gofer, libc::SIGSTOP);
+    writeln!(child.stdin.as_mut().expect("piped above"), "go").expect("the run reads");
+    let (said, looped) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let mut lines = output.lines().map_while(Result::ok).filter(|l| !l.is_empty());
+        let _ = said.send(lines.next());
+        lines.collect::<Vec<_>>()
+    });
+    let first = looped.recv_timeout(Duration::from_secs(10)).ok().flatten();
+    kill(gofer, libc::SIGCONT);
+    let code = wait_until(&mut child, Instant::now() + Duration::from_secs(5)).map(shell_code);
+    if code.is_none() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    assert_eq!(first.as_deref(), Some("looped"));
+    assert_eq!((reader.join().expect("it reads"), code), (vec!["came".to_owned()], Some(0)));
+    assert_alone();
 }
 
 /// Start-up is where a part may be killed before the others watch it.
