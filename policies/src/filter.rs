@@ -23,6 +23,8 @@ pub enum OwnProcess {
     Launcher,
     Gofer,
     Sentry,
+    /// Removes what the others leave on the host (control groups).
+    Cleaner,
 }
 
 impl OwnProcess {
@@ -31,6 +33,7 @@ impl OwnProcess {
             OwnProcess::Launcher => include_str!("../filters/launcher.policy"),
             OwnProcess::Gofer => include_str!("../filters/gofer.policy"),
             OwnProcess::Sentry => include_str!("../filters/sentry.policy"),
+            OwnProcess::Cleaner => include_str!("../filters/cleaner.policy"),
         }
     }
 }
@@ -198,7 +201,7 @@ mod tests {
 
     #[test]
     fn shipped_filters_compile() {
-        for process in [OwnProcess::Launcher, OwnProcess::Gofer, OwnProcess::Sentry] {
+        for process in [OwnProcess::Launcher, OwnProcess::Gofer, OwnProcess::Sentry, OwnProcess::Cleaner] {
             let filter = Filter::parse(own_filter(process)).unwrap_or_else(|e| panic!("{process:?}: {e}"));
             for mismatch in [Mismatch::Kill, Mismatch::Trap] {
                 filter.compile(mismatch).unwrap_or_else(|e| panic!("{process:?}: {e}"));
@@ -235,7 +238,7 @@ mod tests {
             "capset",
             "open",
         ];
-        for process in [OwnProcess::Launcher, OwnProcess::Gofer, OwnProcess::Sentry] {
+        for process in [OwnProcess::Launcher, OwnProcess::Gofer, OwnProcess::Sentry, OwnProcess::Cleaner] {
             let filter = Filter::parse(own_filter(process)).expect("parses");
             for call in never {
                 assert!(!filter.names(call), "{process:?} allows {call}");

@@ -50,16 +50,6 @@ pub(crate) fn plan(options: &DoOptions) -> Result<Plan, Failure> {
         command => command.to_vec(),
     };
     let limits = options.limits.limits();
-    for (name, asked) in [
-        ("--memory", limits.memory.is_some()),
-        ("--pids", limits.pids.is_some()),
-        ("--cpu-time", limits.cpu_time.is_some()),
-        ("--disk", limits.disk.is_some()),
-    ] {
-        if asked {
-            return Err(Failure::new(format!("`{name}` is not available in this version")));
-        }
-    }
     let cpus = processors();
     let env = environment::variables(std::env::vars_os(), &options.env, &options.pass_env)?;
     let sentry = SentryConfig {

@@ -6,11 +6,12 @@ use std::fs::File;
 use std::io::{Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
+use jail::cgroup::{self, Group, Wanted};
 use jail::spawn::{self, Program};
 use jail::{Layer, Layers, Mismatch, Role};
 use rustix::fs::{memfd_create, MemfdFlags, Mode, OFlags};
 use rustix::net::{socketpair, AddressFamily, SocketFlags, SocketType};
-use sentry::config::Descriptors;
+use sentry::config::{Descriptors, Limits};
 use sentry::control::{Control, Outcome};
 use serde::Serialize;
 
@@ -75,6 +76,19 @@ fn start(plan: Plan, options: &DoOptions) -> Result<Supervisor, Failure> {
         ..Default::default()
     };
     let mut next = CONFIG_FD + 4;
+    let group = control_group(&plan.sentry.limits);
+    if let Some(group) = &group {
+        for join in &group.joins {
+            fds.push(join.as_fd());
+            numbers.joins.push(next);
+            next += 1;
+        }
+        if plan.sentry.limits.memory.is_some() {
+            fds.push(group.usage.as_fd());
+            numbers.memory_usage = Some(next);
+            next += 1;
+        }
+    }
     if let Some(trace) = &plan.trace {
         fds.push(trace.as_fd());
         numbers.trace = Some(next);
@@ -110,8 +124,25 @@ fn start(plan: Plan, options: &DoOptions) -> Result<Supervisor, Failure> {
     let gofer_pid = spawn::gofer(&program).while_doing("cannot start the gofer")?;
 
     confine(&layers, sentry.trap_refused_calls).while_doing("cannot confine the launcher")?;
-    let children = Children { sentry: sentry_pid, gofer: gofer_pid, inherited };
+    let cleaner = group.map(|group| group.cleaner);
+    let children = Children { sentry: sentry_pid, gofer: gofer_pid, cleaner, inherited };
     Ok(Supervisor::new(signals, Control::new(to_sentry), children))
+}
+
+/// A group of the host's for the guests, where there is something that it should hold them to. Without one the sentry's
+/// own count is all there is for processes, and for memory it counts what is mapped.
+fn control_group(limits: &Limits) -> Option<Group> {
+    let wanted = Wanted { memory: limits.memory, pids: limits.pids };
+    if wanted.memory.is_none() && wanted.pids.is_none() {
+        return None;
+    }
+    match cgroup::make(&wanted) {
+        Ok(group) => Some(group),
+        Err(why) => {
+            tracing::info!("no control group for the limits, so memory is counted as it is mapped: {why}");
+            None
+        }
+    }
 }
 
 /// Says what is missing, once, or refuses to go on.

@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use jail::cgroup::Cleaner;
 use nix::errno::Errno;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{kill, SigSet, Signal};
@@ -62,6 +63,8 @@ impl Signals {
 pub(crate) struct Children {
     pub(crate) sentry: Pid,
     pub(crate) gofer: Pid,
+    /// Removes the guests' control group when all else is over.
+    pub(crate) cleaner: Option<Cleaner>,
     /// The kernel's list of our children: where there is no process namespace, orphaned stubs come to us.
     pub(crate) inherited: Option<File>,
 }
@@ -294,13 +297,21 @@ impl Supervisor {
             self.gofer_alive = false;
         }
         // New ones can come as long as one lives, so until there is none.
+        let cleaner = self.children.cleaner.take();
         while !matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Err(Errno::ECHILD)) {
             match inherited(&mut self.children.inherited) {
                 Ok(pids) if pids.is_empty() => {}
-                Ok(pids) => pids.into_iter().for_each(|pid| self.end(pid)),
-                Err(_) => return,
+                // It ends by itself, and only once the guests are gone.
+                Ok(pids) if cleaner.as_ref().is_some_and(|cleaner| pids == [cleaner.pid()]) => break,
+                Ok(pids) => {
+                    let others =
+                        pids.into_iter().filter(|pid| cleaner.as_ref().is_none_or(|c| c.pid() != *pid));
+                    others.for_each(|pid| self.end(pid));
+                }
+                Err(_) => break,
             }
         }
+        drop(cleaner);
     }
 }
 

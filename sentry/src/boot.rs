@@ -27,6 +27,8 @@ pub struct Start {
     pub trace: Option<OwnedFd>,
     /// The host's `/proc/NAME`, read-only.
     pub proc_files: Vec<(String, OwnedFd)>,
+    /// What the guests' control group uses of memory.
+    pub usage: Option<OwnedFd>,
 }
 
 /// Reads the configuration; the caller starts its log with it before it calls [`main`].
@@ -67,6 +69,8 @@ fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> 
     let gofer = config.fds.gofer.iter().map(|fd| take(*fd)).collect::<Result<_, _>>()?;
     let notices = take(config.fds.notices)?;
     let trace = config.fds.trace.map(take).transpose()?;
+    let usage = config.fds.memory_usage.map(take).transpose()?;
+    let joins = config.fds.joins.iter().map(|fd| take(*fd)).collect::<Result<Vec<_>, _>>()?;
     let proc_files = config
         .fds
         .proc_files
@@ -79,10 +83,16 @@ fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> 
     crate::time::monotonic();
     lockdown::before_zygote(&config).map_err(|error| format!("cannot confine the sentry: {error}"))?;
     let shapes = syscalls::table::shapes(trace.is_some());
-    let platform = Platform::boot(platform::Config { shapes, cpus: config.cpus })
-        .map_err(|error| format!("cannot start the systrap platform: {error}"))?;
+    let guests = platform::Config {
+        shapes,
+        cpus: config.cpus,
+        gated: config.limits.memory.is_some() && usage.is_none(),
+        joins,
+    };
+    let platform =
+        Platform::boot(guests).map_err(|error| format!("cannot start the systrap platform: {error}"))?;
     lockdown::after_zygote(&config)
         .map_err(|error| format!("cannot install the sentry's filter: {error}"))?;
 
-    Ok(Start { config, platform, gofer, notices, control: control.clone(), trace, proc_files })
+    Ok(Start { config, platform, gofer, notices, control: control.clone(), trace, proc_files, usage })
 }

@@ -138,6 +138,10 @@ pub struct Descriptors {
     pub notices: i32,
     /// Where `--trace` goes.
     pub trace: Option<i32>,
+    /// `cgroup.procs` of the control groups that guests are to be in.
+    pub joins: Vec<i32>,
+    /// What that group uses of memory; without it, and with a limit, guests are held to what they map.
+    pub memory_usage: Option<i32>,
     /// The host's `/proc/cpuinfo`, `meminfo`, `stat`, `loadavg`, read-only, by name.
     pub proc_files: Vec<(String, i32)>,
 }
@@ -149,6 +153,8 @@ impl Descriptors {
         let mut all = vec![self.control, self.notices];
         all.extend(&self.gofer);
         all.extend(self.trace);
+        all.extend(&self.joins);
+        all.extend(self.memory_usage);
         all.extend(self.proc_files.iter().map(|(_, fd)| *fd));
         all
     }

@@ -38,7 +38,11 @@ impl GuestKernel for Runner {
 
     fn space_gone(&self, space: &Arc<Space>, end: SpaceEnd) {
         let tasks: Vec<_> = self.0.pids.lock().tasks.values().cloned().collect();
-        for task in tasks.iter().filter(|t| t.thread().space().id() == space.id()) {
+        let of_it = |t: &&Arc<Task>| t.thread().space().id() == space.id();
+        if let (SpaceEnd::Signal(libc::SIGKILL), Some(task)) = (end, tasks.iter().find(of_it)) {
+            crate::kernel::memory::killed_by_host(&task.group);
+        }
+        for task in tasks.iter().filter(of_it) {
             let signo = match end {
                 SpaceEnd::Signal(s) => s,
                 SpaceEnd::Expected | SpaceEnd::Exit(_) => libc::SIGKILL,

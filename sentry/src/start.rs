@@ -26,7 +26,7 @@ use crate::kernel::{
 };
 use crate::limits::{resource, Limit, Limits};
 use crate::loader::{self, ExecArgs, ExecEnv, Loaded};
-use crate::mm::AddressSpace;
+use crate::mm::{account, AddressSpace};
 use crate::run::{run_ready, Runner};
 use crate::signal::{SigInfo, SIG_IGN};
 use crate::time::Timers;
@@ -56,18 +56,16 @@ fn failed(what: &str) -> impl Fn(Errno) -> Outcome + '_ {
 }
 
 fn set_up(start: Start) -> Result<Arc<Kernel>, Outcome> {
-    let Start { config, platform, gofer, notices, control, trace, proc_files } = start;
+    let Start { config, platform, gofer, notices, control, trace, proc_files, usage } = start;
     // Until invalidations are read, the gofer's notices only tell that it lives.
     let client = Client::connect(gofer)
         .map_err(|e| Outcome::setup_failed(format!("the gofer does not answer: {e}")))?;
     crate::host_facts::host_facts_capture(proc_files);
-    if let Some(bytes) = memory_bound() {
-        tmpfs::content::bound_all(bytes);
-    }
+    account::configure(config.limits.memory, file_bound(&config), usage);
     let poller = HostPoller::new().map_err(failed("cannot make the poller of host descriptors"))?;
     let mounts = mount_tree(&config, Arc::new(client)).map_err(failed("cannot mount the root"))?;
     let kernel = make_kernel(&config, platform, mounts, trace, &control);
-    let devices = mount_virtual(&kernel).map_err(failed("cannot mount /proc, /dev and /sys"))?;
+    let devices = mount_virtual(&kernel, &config).map_err(failed("cannot mount /proc, /dev and /sys"))?;
     hooks::set_pidfd(make_pidfd, pidfd_target);
 
     start_threads(&kernel, &poller, &control, notices)
@@ -75,6 +73,10 @@ fn set_up(start: Start) -> Result<Arc<Kernel>, Outcome> {
     let files =
         standard_streams(&config, &poller, &devices).map_err(failed("cannot use the standard streams"))?;
     first_program(&kernel, &config, files)?;
+    crate::kernel::memory::watch(&kernel);
+    if let Some(limit) = config.limits.cpu_time {
+        crate::kernel::cpu::watch_sandbox(&kernel, limit);
+    }
     Ok(kernel)
 }
 
@@ -85,7 +87,7 @@ fn mount_tree(config: &SentryConfig, client: Arc<Client>) -> Result<Arc<Namespac
         let options = HostOptions { mounted_at: m.dest.clone(), ..HostOptions::default() };
         let host = HostFs::new(client.clone(), m.tree, options)?;
         let fs: Arc<dyn FileSystem> = match m.mode {
-            MountMode::Overlay => OverlayFs::new(&host, None)?,
+            MountMode::Overlay => OverlayFs::new(&host, config.limits.disk)?,
             MountMode::Ro | MountMode::Rw => Arc::new(host),
         };
         let options = MountOptions { read_only: m.mode == MountMode::Ro, ..MountOptions::default() };
@@ -97,19 +99,20 @@ fn mount_tree(config: &SentryConfig, client: Arc<Client>) -> Result<Arc<Namespac
     tree.ok_or(Errno::EINVAL)
 }
 
-/// The most bytes that all files in our memory may take, and what `/dev/shm` shows as its size: half of the machine's
-/// memory, as tmpfs(5) has it. `None` where the machine does not say how much it has.
-fn memory_bound() -> Option<u64> {
-    crate::host_facts::get().meminfo("MemTotal").map(|kib| kib.saturating_mul(1024) / 2)
+/// The most bytes that all files in our memory may take, and what `/dev/shm` shows as its size: what `--disk` says, and
+/// at most half of the memory there is, as tmpfs(5) has it. `None` where the machine does not say how much that is.
+fn file_bound(config: &SentryConfig) -> Option<u64> {
+    let machine = crate::host_facts::get().meminfo("MemTotal").map(|kib| kib.saturating_mul(1024) / 2);
+    [config.limits.disk, config.limits.memory, machine].into_iter().flatten().min()
 }
 
 /// The file systems that are ours alone. Gives that of `/dev`.
-fn mount_virtual(kernel: &Arc<Kernel>) -> Result<Arc<TmpFs>, Errno> {
+fn mount_virtual(kernel: &Arc<Kernel>, config: &SentryConfig) -> Result<Arc<TmpFs>, Errno> {
     let plain = MountOptions::default;
     let tree = &kernel.mounts;
     let devices = dev::file_system()?;
     tree.mount_at(b"/dev", devices.clone(), plain())?;
-    let shm = tmpfs::Options { size: memory_bound(), ..Default::default() };
+    let shm = tmpfs::Options { size: file_bound(config), ..Default::default() };
     tree.mount_at(b"/dev/shm", TmpFs::new(shm)?, plain())?;
     let proc = ProcFs::new();
     proc.set_kernel(kernel);
@@ -137,6 +140,9 @@ fn make_kernel(
         ready: Default::default(),
         timers: Timers::new(),
         cpus: config.cpus,
+        limits: config.limits,
+        cloning: Default::default(),
+        clones_refused: Default::default(),
         started: crate::time::monotonic(),
         forks: Default::default(),
         hostname: Mutex::new(config.hostname.clone()),
@@ -258,6 +264,8 @@ fn new_group(
     for (slot, (soft, hard)) in limits.0.iter_mut().zip(&config.rlimits) {
         *slot = Limit { soft: *soft, hard: *hard };
     }
+    let stack = &mut limits.0[resource::STACK];
+    stack.soft = stack.soft.min(account::stack_max());
     let mut hand = SigHand::default();
     for (i, a) in hand.actions.iter_mut().enumerate() {
         if config.ignored_signals & (1 << i) != 0 && pid != INIT_PID {

@@ -9,6 +9,7 @@
 //! One of the few crates with `unsafe`: clone(2), exec and raw descriptors live here so that the launcher, the gofer
 //! and the sentry do without.
 
+pub mod cgroup;
 mod domain;
 pub mod fds;
 pub mod inherited;

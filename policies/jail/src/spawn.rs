@@ -313,7 +313,7 @@ fn keep_capabilities_for_setup() {
 /// # Safety
 ///
 /// The process must be single-threaded, or the child must restrict itself to async-signal-safe functions.
-unsafe fn raw_clone(flags: i32) -> i32 {
+pub(crate) unsafe fn raw_clone(flags: i32) -> i32 {
     let flags = libc::c_ulong::from((flags | libc::SIGCHLD) as u32);
     // SAFETY: without CLONE_VM and with a null stack the child goes on in a copy of this memory.
     unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) as i32 }

@@ -18,10 +18,12 @@ const HEADER: usize = ACTION_WORDS * 8;
 /// A piece of a `Store` is not made smaller than this, unless it is the last.
 const PIECE_MIN: usize = 512;
 
-/// A mapping of a descriptor that the stub will ask for next: its six arguments must be these.
-pub(crate) struct FileMap {
+/// A call that the stub will ask for next: its number and six arguments must be these.
+pub(crate) struct Asked {
+    pub(crate) nr: u64,
     pub(crate) args: [u64; 6],
-    pub(crate) file: Arc<OwnedFd>,
+    /// What it maps.
+    pub(crate) file: Option<Arc<OwnedFd>>,
 }
 
 /// How far a list has been carried out.
@@ -32,7 +34,9 @@ pub(crate) struct Progress {
     sent: usize,
     /// The action that each entry of the batch under way belongs to.
     entries: Vec<usize>,
-    pub(crate) files: VecDeque<FileMap>,
+    pub(crate) asked: VecDeque<Asked>,
+    /// Not only mappings of descriptors are asked for.
+    gated: bool,
 }
 
 /// What comes after a batch.
@@ -43,15 +47,15 @@ pub(crate) enum Step {
 }
 
 impl Progress {
-    pub(crate) fn new(actions: Vec<Action>) -> Progress {
-        Progress { actions, next: 0, sent: 0, entries: Vec::new(), files: VecDeque::new() }
+    pub(crate) fn new(actions: Vec<Action>, gated: bool) -> Progress {
+        Progress { actions, next: 0, sent: 0, entries: Vec::new(), asked: VecDeque::new(), gated }
     }
 
     /// Encodes the next batch at `from` in the data area; returns how many entries it has. `fd` is the fixed
     /// descriptor number of the thread.
     pub(crate) fn encode(&mut self, data: *mut u8, from: usize, fd: u64) -> usize {
         self.entries.clear();
-        self.files.clear();
+        self.asked.clear();
         let mut at = from;
         while self.entries.len() < BATCH && at + HEADER <= OUT_END {
             let Some(action) = self.actions.get(self.next) else { break };
@@ -68,14 +72,19 @@ impl Progress {
                         None => (flags | libc::MAP_ANONYMOUS as u64, u64::MAX, 0),
                     };
                     let args = [*addr, *len, *prot as u32 as u64, flags, fd, off];
-                    if let Some((file, _)) = file {
-                        self.files.push_back(FileMap { args, file: file.clone() });
+                    if file.is_some() || self.gated {
+                        let file = file.as_ref().map(|(file, _)| file.clone());
+                        self.asked.push_back(Asked { nr: libc::SYS_mmap as u64, args, file });
                     }
                     let [a, b, c, d, e, f] = args;
                     [DO_MMAP, a, b, c, d, e, f]
                 }
                 Action::Unmap { addr, len } => [DO_MUNMAP, *addr, *len, 0, 0, 0, 0],
                 Action::Protect { addr, len, prot } => {
+                    if self.gated && prot & libc::PROT_WRITE != 0 {
+                        let args = [*addr, *len, *prot as u32 as u64, 0, 0, 0];
+                        self.asked.push_back(Asked { nr: libc::SYS_mprotect as u64, args, file: None });
+                    }
                     [DO_MPROTECT, *addr, *len, *prot as u32 as u64, 0, 0, 0]
                 }
                 Action::Remap { old, old_len, new, new_len, keep_old } => {
@@ -84,6 +93,10 @@ impl Progress {
                         true => 0,
                         false => libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | keep,
                     };
+                    if self.gated {
+                        let args = [*old, *old_len, *new_len, flags as u64, *new, 0];
+                        self.asked.push_back(Asked { nr: libc::SYS_mremap as u64, args, file: None });
+                    }
                     [DO_MREMAP, *old, *old_len, *new_len, flags as u64, *new, 0]
                 }
                 Action::Advise { addr, len, advice } => {
@@ -132,7 +145,7 @@ impl Progress {
 
     /// The stub reports on a batch: `errno` 0, or the entry that failed.
     pub(crate) fn report(&mut self, entry: u64, errno: u64) -> Step {
-        self.files.clear();
+        self.asked.clear();
         if errno != 0 {
             let at = usize::try_from(entry).ok().and_then(|e| self.entries.get(e).copied()).unwrap_or(0);
             let errno = i32::try_from(errno).ok().filter(|e| (1..4096).contains(e)).unwrap_or(libc::EINVAL);

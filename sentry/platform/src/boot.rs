@@ -15,6 +15,10 @@ use crate::listener::Listener;
 use crate::slot::*;
 use crate::space::{Slots, Space};
 use crate::thread::Thread;
+use crate::Config;
+
+/// The exit code of a zygote that may not enter its control group.
+const NOT_IN_GROUP: i32 = 106;
 
 static STUB: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stub"));
 
@@ -27,11 +31,12 @@ const SYS_PIDFD_GETFD: libc::c_long = 438;
 pub(crate) type Vdso = (u64, u64, u64);
 
 /// Starts the zygote and takes its listener.
-pub(crate) fn boot(shapes: &[CallShape; CALLS], cpus: usize) -> io::Result<(Arc<Core>, Vdso)> {
+pub(crate) fn boot(config: &Config) -> io::Result<(Arc<Core>, Vdso)> {
+    limit_processors(config.cpus);
     // Where the caller ignores SIGCHLD, ended children would vanish before we look.
     // SAFETY: sets a default disposition.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
-    let program = filter::program(text_range()?, fsgsbase());
+    let program = filter::program(text_range()?, fsgsbase(), config.gated);
     let (slots, slots_fd) = Slots::new()?;
     let slot = slots.slot(0);
     slot.ev[0].store(program.len() as u64, Relaxed);
@@ -41,9 +46,9 @@ pub(crate) fn boot(shapes: &[CallShape; CALLS], cpus: usize) -> io::Result<(Arc<
     unsafe {
         std::ptr::copy_nonoverlapping(program.as_ptr().cast::<u8>(), slots.data(0), bytes.min(DATA_LEN))
     };
-    let table = table(shapes)?;
+    let table = table(&config.shapes)?;
     let stub = memfd(c"stub", STUB)?;
-    let pid = spawn(&stub, &slots_fd, &table)?;
+    let pid = spawn(&stub, &slots_fd, &table, &config.joins)?;
     let listener = match hello(pid, slot) {
         Ok(listener) => listener,
         Err(e) => {
@@ -59,7 +64,7 @@ pub(crate) fn boot(shapes: &[CallShape; CALLS], cpus: usize) -> io::Result<(Arc<
     slot.state.store(ANSWERED, Release);
     // SAFETY: wakes the zygote.
     unsafe { libc::syscall(libc::SYS_futex, slot.state.as_ptr(), libc::FUTEX_WAKE, 1) };
-    let core = Arc::new(Core::new(listener, cpus));
+    let core = Arc::new(Core::new(listener, config.cpus, config.gated));
     let space = Arc::new(Space::with_slots(&core, slots, None));
     space.bind(pid);
     let zygote = Thread::new(&space, 0, pid, false);
@@ -67,6 +72,35 @@ pub(crate) fn boot(shapes: &[CallShape; CALLS], cpus: usize) -> io::Result<(Arc<
     // It was just made, so this is the first word.
     let _ = core.zygote.set(zygote);
     Ok((core, vdso))
+}
+
+/// Leaves this process, and so all stubs, with so many processors, any of those that it has: sandboxes that run side by
+/// side shall not all take the same. A failure leaves it with more, which harms nobody.
+fn limit_processors(cpus: usize) {
+    // SAFETY: all zero is an empty set.
+    let (mut all, mut some): (libc::cpu_set_t, libc::cpu_set_t) = unsafe { std::mem::zeroed() };
+    let size = std::mem::size_of::<libc::cpu_set_t>();
+    // SAFETY: fills the local.
+    if unsafe { libc::sched_getaffinity(0, size, &raw mut all) } != 0 {
+        return;
+    }
+    // SAFETY: looks at bits of a set of ours; the numbers are below its size.
+    let mut mine: Vec<usize> =
+        (0..libc::CPU_SETSIZE as usize).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &all) }).collect();
+    if cpus == 0 || cpus >= mine.len() {
+        return;
+    }
+    let mut chance = 0u32;
+    // SAFETY: fills the local; where it does not, any start will do.
+    unsafe { libc::getrandom((&raw mut chance).cast(), 4, 0) };
+    let start = chance as usize % mine.len();
+    mine.rotate_left(start);
+    for cpu in mine.into_iter().take(cpus) {
+        // SAFETY: as above.
+        unsafe { libc::CPU_SET(cpu, &mut some) };
+    }
+    // SAFETY: reads the local.
+    unsafe { libc::sched_setaffinity(0, size, &raw const some) };
 }
 
 /// The stub's executable segment, from its program headers: what the filter lets make calls.
@@ -142,12 +176,20 @@ fn memfd(name: &CStr, bytes: &[u8]) -> io::Result<OwnedFd> {
 }
 
 /// Forks and executes the stub, with nothing open but what it maps.
-fn spawn(stub: &OwnedFd, slots: &OwnedFd, table: &OwnedFd) -> io::Result<i32> {
+fn spawn(stub: &OwnedFd, slots: &OwnedFd, table: &OwnedFd, joins: &[OwnedFd]) -> io::Result<i32> {
     let (stub, slots, table) = (stub.as_raw_fd(), slots.as_raw_fd(), table.as_raw_fd());
     // SAFETY: the child makes only async-signal-safe calls until it executes or ends.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => {
+            for group in joins {
+                // 0 is who writes (cgroups(7)); what counts is who opened the file.
+                // SAFETY: one byte of a constant.
+                if unsafe { libc::write(group.as_raw_fd(), c"0".as_ptr().cast(), 1) } != 1 {
+                    // SAFETY: ends the child at once.
+                    unsafe { libc::_exit(NOT_IN_GROUP) }
+                }
+            }
             // SAFETY: in the child, single-threaded.
             unsafe { execute(stub, slots, table) };
             // SAFETY: ends the child at once.
@@ -217,6 +259,9 @@ fn hello(pid: i32, slot: &Slot) -> io::Result<Listener> {
         if ret == 0 && unsafe { info.si_pid() } == pid && slot.state.load(Acquire) != POSTED {
             // SAFETY: as above.
             let status = unsafe { info.si_status() };
+            if status == NOT_IN_GROUP {
+                return Err(io::Error::other("guests cannot be put into their control group"));
+            }
             return Err(io::Error::other(format!("the stub ended while starting (status {status})")));
         }
         if started.elapsed() > PATIENCE {

@@ -131,6 +131,18 @@ impl Core {
         good
     }
 
+    /// Whether these are the arguments with which the parent maps the area of the thread that `token` stands for.
+    pub(crate) fn area_allowed(&self, token: u64, args: &[u64; 6]) -> bool {
+        let clones = self.clones.lock();
+        let Some(p) = clones.pending.get(&token).filter(|p| p.share_vm && p.child.is_none()) else {
+            return false;
+        };
+        let area = AREAS + (p.index * AREA_LEN) as u64;
+        let prot = (libc::PROT_READ | libc::PROT_WRITE) as u64;
+        let flags = (libc::MAP_PRIVATE | libc::MAP_FIXED | libc::MAP_ANONYMOUS) as u64;
+        *args == [area, AREA_LEN as u64, prot, flags, u64::MAX, 0]
+    }
+
     /// A host thread that we do not know rings the doorbell: it must show the token of an open clone.
     pub(crate) fn newcomer(self: &Arc<Core>, notif: &Notif) {
         let [index, token, ..] = notif.args;

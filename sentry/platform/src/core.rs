@@ -24,6 +24,8 @@ type Taker = Box<dyn FnOnce(Result<Arc<Thread>>) + Send>;
 pub(crate) struct Core {
     pub(crate) listener: Listener,
     pub(crate) cpus: usize,
+    /// Every mapping asks first.
+    pub(crate) gated: bool,
     /// By host TID, while the thread is ours.
     threads: RwLock<HashMap<i32, Arc<Thread>>>,
     /// By process id, until reaped.
@@ -50,10 +52,11 @@ struct Pool {
 }
 
 impl Core {
-    pub(crate) fn new(listener: Listener, cpus: usize) -> Core {
+    pub(crate) fn new(listener: Listener, cpus: usize, gated: bool) -> Core {
         Core {
             listener,
             cpus,
+            gated,
             threads: RwLock::default(),
             spaces: Mutex::default(),
             clones: Mutex::default(),
@@ -151,7 +154,7 @@ impl Core {
                 None => self.newcomer(notif),
             },
             nr => match thread {
-                Some(thread) => thread.allow(notif, nr == libc::SYS_clone as u64),
+                Some(thread) => thread.allow(notif, nr),
                 None => self.listener.refuse(notif.id, libc::EPERM),
             },
         }

@@ -46,8 +46,8 @@ enum Cond {
 
 use Cond::{Mask, OneOf};
 
-/// The program for a stub whose text is at `text`.
-pub fn program(text: Range<u64>, fsgsbase: bool) -> Vec<Insn> {
+/// The program for a stub whose text is at `text`. With `gated` whatever can give a guest memory is asked about first.
+pub fn program(text: Range<u64>, fsgsbase: bool, gated: bool) -> Vec<Insn> {
     let mut p = Program { insns: Vec::new() };
     p.preamble(text);
     p.call(DOORBELL as u32, &[], RET_NOTIFY);
@@ -57,13 +57,18 @@ pub fn program(text: Range<u64>, fsgsbase: bool) -> Vec<Insn> {
     p.call(libc::SYS_futex_waitv as u32, &[], RET_ALLOW);
     p.call(libc::SYS_rt_sigprocmask as u32, &[], RET_ALLOW);
     p.call(libc::SYS_clone as u32, &[], RET_NOTIFY);
-    // Anonymous memory: PRIVATE, SHARED, FIXED, ANONYMOUS, GROWSDOWN, NORESERVE, STACK. With a descriptor: asked.
-    p.call(libc::SYS_mmap as u32, &[OneOf(4, 0, &[u32::MAX]), Mask(2, 7), Mask(3, 0x2_4133)], RET_ALLOW);
+    // Anonymous memory: PRIVATE, FIXED, ANONYMOUS, GROWSDOWN, NORESERVE, STACK. With a descriptor: asked.
+    if !gated {
+        p.call(libc::SYS_mmap as u32, &[OneOf(4, 0, &[u32::MAX]), Mask(2, 7), Mask(3, 0x2_4132)], RET_ALLOW);
+    }
     p.call(libc::SYS_mmap as u32, &[], RET_NOTIFY);
     p.call(libc::SYS_munmap as u32, &[], RET_ALLOW);
-    // PROT_READ, WRITE, EXEC, GROWSDOWN.
-    p.call(libc::SYS_mprotect as u32, &[Mask(2, 0x0100_0007)], RET_ALLOW);
-    p.call(libc::SYS_mremap as u32, &[Mask(3, 7)], RET_ALLOW);
+    // PROT_READ, WRITE, EXEC, GROWSDOWN. What was not writable costs nothing until it is.
+    p.call(libc::SYS_mprotect as u32, &[Mask(2, if gated { 0x0100_0005 } else { 0x0100_0007 })], RET_ALLOW);
+    if gated {
+        p.call(libc::SYS_mprotect as u32, &[Mask(2, 0x0100_0007)], RET_NOTIFY);
+    }
+    p.call(libc::SYS_mremap as u32, &[Mask(3, 7)], if gated { RET_NOTIFY } else { RET_ALLOW });
     // No REMOVE, DOFORK (slots must not be inherited), MERGEABLE, HWPOISON, COLLAPSE, GUARD.
     p.call(
         libc::SYS_madvise as u32,

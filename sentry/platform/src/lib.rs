@@ -37,6 +37,11 @@ pub struct Config {
     pub shapes: Box<[CallShape; CALLS]>,
     /// How many processors guests may use.
     pub cpus: usize,
+    /// Ask the kernel before every mapping, so that no guest has memory that it does not know of: where nothing on
+    /// the host holds guests to a limit.
+    pub gated: bool,
+    /// `cgroup.procs` of the control groups that stubs are to be in; closed once the zygote is there.
+    pub joins: Vec<std::os::fd::OwnedFd>,
 }
 
 /// The systrap platform.
@@ -50,7 +55,7 @@ impl Platform {
     /// locked down; afterwards nothing is opened, executed or forked by the sentry itself. The calling thread must
     /// live as long as the sandbox: the zygote is killed when it ends.
     pub fn boot(config: Config) -> std::io::Result<Platform> {
-        let (core, vdso) = boot::boot(&config.shapes, config.cpus)?;
+        let (core, vdso) = boot::boot(&config)?;
         Ok(Platform { core, vdso })
     }
 
@@ -75,6 +80,21 @@ impl Platform {
     /// ELF header (`AT_SYSINFO_EHDR`).
     pub fn vdso(&self) -> (u64, u64, u64) {
         self.vdso
+    }
+
+    /// Processor time in nanoseconds of all stubs that are and that were, and of this process, which works for them.
+    pub fn cpu_time(&self) -> u64 {
+        let used = |who: libc::c_int| {
+            // SAFETY: all zero is a valid rusage.
+            let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+            // SAFETY: fills the local.
+            unsafe { libc::getrusage(who, &raw mut usage) };
+            let of = |t: libc::timeval| t.tv_sec as u64 * 1_000_000_000 + t.tv_usec as u64 * 1000;
+            of(usage.ru_utime) + of(usage.ru_stime)
+        };
+        // Stubs are this process's own children, wherever they were forked, and have been counted when they are reaped.
+        let alive: u64 = self.core.all_spaces().iter().map(|s| s.cpu_time()).map(|(u, s)| u + s).sum();
+        alive + used(libc::RUSAGE_CHILDREN) + used(libc::RUSAGE_SELF)
     }
 
     /// Kills all stubs, the zygote too.

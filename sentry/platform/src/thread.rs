@@ -265,10 +265,12 @@ impl Thread {
         self.inner.lock().op = Op::None;
     }
 
-    /// Whether this thread may make this `clone` or `mmap` now, as the operation that it has open.
-    pub(crate) fn allow(&self, notif: &Notif, is_clone: bool) {
+    /// Whether this thread may make this call now, as the operation that it has open: `clone`, `mmap`, and where
+    /// mappings are gated `mprotect` and `mremap`.
+    pub(crate) fn allow(&self, notif: &Notif, nr: u64) {
         let core = self.core();
-        if !is_clone && self.is_own_slots(&notif.args) {
+        let is_clone = nr == libc::SYS_clone as u64;
+        if nr == libc::SYS_mmap as u64 && self.is_own_slots(&notif.args) {
             // A fork child maps its slots once, before or after its first reply is written there.
             if let Some(fd) = self.space.state.lock().fd.take() {
                 return core.let_map(notif, fd.as_fd());
@@ -279,11 +281,17 @@ impl Thread {
             Op::Clone(token) if is_clone && core.clone_allowed(*token, &notif.args) => {
                 core.listener.proceed(notif.id)
             }
+            // A new thread's private area, which the parent maps before it clones.
+            Op::Clone(token) if nr == libc::SYS_mmap as u64 && core.area_allowed(*token, &notif.args) => {
+                core.listener.proceed(notif.id)
+            }
             Op::Act(progress)
-                if !is_clone && progress.files.front().is_some_and(|f| f.args == notif.args) =>
+                if progress.asked.front().is_some_and(|a| a.nr == nr && a.args == notif.args) =>
             {
-                let Some(map) = progress.files.pop_front() else { return };
-                core.let_map(notif, map.file.as_fd());
+                match progress.asked.pop_front().and_then(|a| a.file) {
+                    Some(file) => core.let_map(notif, file.as_fd()),
+                    None => core.listener.proceed(notif.id),
+                }
             }
             _ => core.listener.refuse(notif.id, libc::EPERM),
         }
@@ -318,7 +326,7 @@ impl Thread {
                 RE_ENTER
             }
             Reply::Act(actions) => {
-                inner.op = Op::Act(Progress::new(actions));
+                inner.op = Op::Act(Progress::new(actions, self.core().gated));
                 return self.send_batch(inner);
             }
             Reply::Clone(spec) => match self.core().clone_begin(self, spec) {

@@ -83,7 +83,9 @@ pub fn clone(cx: &mut Ctx<'_>, args: CloneArgs) -> SysResult {
         return wait_vfork(cx, pid, &wait);
     }
     check(cx, &args)?;
+    let counted = cx.kernel.count_clone()?;
     let share_vm = has(args.flags, libc::CLONE_VM);
+    let paid = if share_vm { Default::default() } else { cx.task.mm().reserve_copy()? };
     let forking = if share_vm { None } else { Some(cx.task.mm().begin_fork(cx)?) };
     let tls = has(args.flags, libc::CLONE_SETTLS).then_some(args.tls);
     let spec = CloneSpec { share_vm, sp: args.sp, tls };
@@ -93,7 +95,7 @@ pub fn clone(cx: &mut Ctx<'_>, args: CloneArgs) -> SysResult {
             let made = made.and_then(|thread| {
                 born(cx, &args, &thread).inspect_err(|_| thread.reply(Reply::ExitThread { clear_tid: 0 }))
             });
-            drop(forking);
+            drop((forking, paid, counted));
             let (child, vfork) = made?;
             match vfork {
                 Some(wait) => {
@@ -283,7 +285,36 @@ fn unborn(kernel: &Kernel, group: &Arc<ThreadGroup>) {
     }
 }
 
+/// A clone under way, which counts as a task until the task itself does.
+struct Counted(Arc<Kernel>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.cloning.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Kernel {
+    /// Tasks as `--pids` counts them: threads, and processes that nobody has waited for.
+    pub fn task_count(&self) -> u64 {
+        let pids = self.pids.lock();
+        let zombies = pids.groups.values().filter(|g| g.state.lock().zombie.is_some()).count();
+        (pids.tasks.len() + zombies) as u64
+    }
+
+    /// Counts one task that is about to be, or `EAGAIN` (as the pids controller of a control group has it).
+    fn count_clone(self: &Arc<Kernel>) -> Result<Counted, Errno> {
+        let under_way = self.cloning.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted(self.clone());
+        match self.limits.pids {
+            Some(most) if self.task_count() + under_way >= most => {
+                self.clones_refused.fetch_add(1, Ordering::Relaxed);
+                Err(Errno::EAGAIN)
+            }
+            _ => Ok(counted),
+        }
+    }
+
     /// A free number, rising and wrapping as Linux's do; `EAGAIN` where none is left.
     pub fn allocate_pid(&self) -> Result<i32, Errno> {
         let mut pids = self.pids.lock();

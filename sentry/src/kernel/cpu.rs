@@ -3,16 +3,20 @@
 //! The host counts by process, that is by address space: the time of one is counted once however many threads share
 //! it, and not at all for a vfork child that only borrows it.
 
-use std::sync::atomic::Ordering;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::signals;
 use super::task::Task;
-use super::thread_group::ThreadGroup;
+use super::thread_group::{ExitStatus, ThreadGroup};
 use super::Kernel;
 use crate::limits::{resource, Limit};
 use crate::time::ticker::Ticker;
-use crate::time::NSEC;
+use crate::time::{Armed, NSEC};
+use crate::wait_queue::{PollEvents, Waiter};
 
 impl ThreadGroup {
     /// User and system time in nanoseconds, of programs before exec too.
@@ -68,6 +72,67 @@ pub fn watch_limit(kernel: &Kernel, group: &Arc<ThreadGroup>) {
     // A limit of nought is one of a second (setrlimit(2) of Linux).
     let seconds = limit.soft.min(limit.hard).max(1);
     ticker.set(Some(seconds.saturating_mul(NSEC)), NSEC);
+}
+
+/// Ends the sandbox when all its guests together have used this much processor time.
+pub fn watch_sandbox(kernel: &Arc<Kernel>, limit: Duration) {
+    let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+    let watch = Arc::new(SandboxWatch {
+        kernel: Arc::downgrade(kernel),
+        limit,
+        warned: AtomicBool::new(false),
+        armed: Mutex::default(),
+    });
+    watch.arm(kernel, limit);
+}
+
+/// Processor time left over after SIGXCPU, for whoever handles it.
+const LAST_WORDS: u64 = NSEC;
+/// No look is sooner than this after the last.
+const SOONEST: u64 = 2_000_000;
+
+struct SandboxWatch {
+    kernel: Weak<Kernel>,
+    limit: u64,
+    warned: AtomicBool,
+    armed: Mutex<Option<Armed>>,
+}
+
+impl SandboxWatch {
+    /// Looks again when all processors could have used up what is left.
+    fn arm(self: &Arc<SandboxWatch>, kernel: &Kernel, left: u64) {
+        let wait = (left / kernel.cpus.max(1) as u64).max(SOONEST);
+        let look = Arc::new(SandboxLook(self.clone()));
+        let next = kernel.timers.arm(crate::time::monotonic().saturating_add(wait), look);
+        let before = self.armed.lock().replace(next);
+        drop(before);
+    }
+}
+
+struct SandboxLook(Arc<SandboxWatch>);
+
+impl Waiter for SandboxLook {
+    fn notify(&self, _: PollEvents) {
+        let watch = &self.0;
+        let Some(kernel) = watch.kernel.upgrade() else { return };
+        let used = kernel.platform.cpu_time();
+        let end = watch.limit.saturating_add(LAST_WORDS);
+        if used < watch.limit {
+            return watch.arm(&kernel, watch.limit - used);
+        }
+        if !watch.warned.swap(true, Ordering::Relaxed) {
+            let limit = Duration::from_nanos(watch.limit);
+            tracing::warn!("the processor time of {limit:?} is used up (--cpu-time); the command is ended");
+            for group in kernel.groups_where(|s| s.zombie.is_none()) {
+                signals::send_to_group(&group, signals::kernel_signal(libc::SIGXCPU));
+            }
+        }
+        if used < end {
+            return watch.arm(&kernel, end - used);
+        }
+        kernel.platform.shutdown();
+        kernel.ended(ExitStatus::Signal(libc::SIGXCPU, false));
+    }
 }
 
 fn total(group: &ThreadGroup) -> u64 {

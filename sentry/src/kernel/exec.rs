@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-use linux_abi::Result;
+use linux_abi::{Errno, Result};
 use parking_lot::Mutex;
 use platform::{Reply, Thread};
 
@@ -48,7 +48,14 @@ pub fn exec(
     let scratch = cx.block.scratch.take().and_then(|s| s.downcast::<Pending>().ok());
     let mut pending = match scratch {
         Some(p) => p,
-        None => Box::new(Pending { loaded: load(cx)?, fresh: None }),
+        None => {
+            let loaded = load(cx)?;
+            let before = cx.task.mm().with_table(crate::mm::VmaTable::charged);
+            if !crate::mm::account::fits(loaded.table.charged(), before) {
+                return Err(Errno::ENOMEM.into());
+            }
+            Box::new(Pending { loaded, fresh: None })
+        }
     };
     if let Err(stop) = only_thread(cx) {
         cx.block.scratch = Some(pending);

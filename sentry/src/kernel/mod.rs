@@ -11,6 +11,7 @@ pub mod exit;
 pub mod extras;
 pub mod fs_context;
 pub mod hooks;
+pub mod memory;
 pub mod mm_ops;
 pub mod pi;
 pub mod ready;
@@ -65,6 +66,11 @@ pub struct Kernel {
     pub timers: Arc<Timers>,
     /// Processors that guests see.
     pub cpus: usize,
+    /// What the whole sandbox may use.
+    pub limits: crate::config::Limits,
+    /// Clones under way, and clones that `--pids` refused.
+    pub cloning: AtomicU64,
+    pub clones_refused: AtomicU64,
     /// `CLOCK_MONOTONIC` at start.
     pub started: u64,
     /// Processes ever made, for `/proc/stat`.

@@ -1,5 +1,6 @@
 //! Memory: the truth about a guest's address space (the VMA table) and how handlers reach guest memory.
 
+pub mod account;
 pub mod maps;
 pub mod placement;
 pub mod plan;

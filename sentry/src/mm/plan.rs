@@ -7,6 +7,7 @@ use std::sync::Arc;
 use linux_abi::{Errno, Result};
 use platform::{Action, GUEST_HIGHEST, STUB_RANGE};
 
+use super::account;
 use super::placement::is_guest_range;
 use super::space::Plan;
 use super::vma::{page_up, Backing, VmFlags, VmName, Vma, VmaTable, PAGE, PROT_ALL, PROT_WRITE};
@@ -92,6 +93,9 @@ impl VmaTable {
             flags |= libc::MAP_NORESERVE;
         }
         let offset = vma.file.as_ref().map_or(0, |f| f.offset);
+        // Memory that is not to be reserved is promised to nobody, unless nothing but promises is counted.
+        let costs = vma.costs() && (account::strict() || !vma.flags.contains(VmFlags::NORESERVE));
+        let cost = if costs { len.saturating_sub(self.charged_in(start, start + len)) } else { 0 };
         let action = Action::Map {
             addr: start,
             len,
@@ -102,6 +106,7 @@ impl VmaTable {
         Ok(Plan {
             ranges: vec![(start, start + len)],
             actions: vec![action],
+            cost,
             commit: Box::new(move |t| {
                 t.insert(vma);
                 Ok(start)
@@ -123,6 +128,7 @@ impl VmaTable {
         Ok(Plan {
             actions: parts.iter().map(|p| Action::Unmap { addr: p.0, len: p.1 - p.0 }).collect(),
             ranges: parts,
+            cost: 0,
             commit: Box::new(move |t| {
                 drop(t.remove(start, end));
                 Ok(0)
@@ -161,6 +167,7 @@ impl VmaTable {
         Ok(Plan {
             ranges: vec![(start, to)],
             actions: vec![Action::Protect { addr: start, len: to - start, prot }],
+            cost: if account::strict() && prot & PROT_WRITE != 0 { self.uncharged(start, to) } else { 0 },
             commit: Box::new(move |t| {
                 t.change(start, to, |v| v.prot = prot);
                 if to < end {
@@ -194,6 +201,7 @@ impl VmaTable {
         Ok(Plan {
             actions: parts.iter().map(|p| Action::Advise { addr: p.0, len: p.1 - p.0, advice }).collect(),
             ranges: parts,
+            cost: 0,
             commit: Box::new(move |_| result),
         })
     }
@@ -218,6 +226,7 @@ impl VmaTable {
             return Ok(Plan {
                 ranges,
                 actions: vec![Action::Unmap { addr: end, len: from - end }],
+                cost: 0,
                 commit: Box::new(move |t| {
                     drop(t.remove(end, from));
                     t.layout.brk = to;
@@ -243,6 +252,7 @@ impl VmaTable {
                 flags: libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
                 file: None,
             }],
+            cost: end - from,
             commit: Box::new(move |t| {
                 t.insert(vma);
                 t.layout.brk = to;
@@ -282,6 +292,7 @@ impl VmaTable {
         if vma.is_data() {
             self.check_data(grown, limits)?;
         }
+        let cost = if vma.charge() > 0 { grown } else { 0 };
         let room_behind = || {
             vma.end == old_end
                 && is_guest_range(old, new_len)
@@ -294,6 +305,7 @@ impl VmaTable {
             return Ok(Plan {
                 ranges: vec![(old, old + new_len)],
                 actions: vec![Action::Remap { old, old_len, new: old, new_len, keep_old: false }],
+                cost,
                 commit: Box::new(move |t| {
                     t.insert(whole);
                     Ok(old)
@@ -322,6 +334,7 @@ impl VmaTable {
         Ok(Plan {
             ranges: vec![(old, old_end), (new, new + new_len)],
             actions,
+            cost,
             commit: Box::new(move |t| {
                 if keep_old {
                     t.change(old, old_end, |v| v.flags.remove(VmFlags::LOCKED));
@@ -366,25 +379,31 @@ pub fn range_end(start: u64, len: u64) -> Option<u64> {
 
 /// A new shared anonymous object: a memfd of ours, so that fork children share it.
 pub fn shared_anonymous(len: u64) -> Result<Arc<SharedAnonymous>> {
+    let paid =
+        if account::strict() { account::reserve(len).ok_or(Errno::ENOMEM)? } else { Default::default() };
     let fd = rustix::fs::memfd_create("shared-anonymous", rustix::fs::MemfdFlags::CLOEXEC)
         .map_err(|e| Errno(e.raw_os_error()))?;
     rustix::fs::ftruncate(&fd, len).map_err(|e| Errno(e.raw_os_error()))?;
-    Ok(Arc::new(SharedAnonymous(Arc::new(fd))))
+    Ok(Arc::new(SharedAnonymous { fd: Arc::new(fd), _paid: paid }))
 }
 
 /// Memory of `MAP_SHARED | MAP_ANONYMOUS`.
-pub struct SharedAnonymous(Arc<OwnedFd>);
+pub struct SharedAnonymous {
+    fd: Arc<OwnedFd>,
+    /// Where mappings are paid for in advance: its whole length, once, however many map it.
+    _paid: account::Reserved,
+}
 
 impl SharedAnonymous {
     /// It as the backing of a mapping, with its descriptor.
     pub fn backing(self: &Arc<Self>) -> (Backing, Arc<OwnedFd>) {
-        (Backing { map: self.clone(), offset: 0, anonymous: true }, self.0.clone())
+        (Backing { map: self.clone(), offset: 0, anonymous: true }, self.fd.clone())
     }
 }
 
 impl super::Mappable for SharedAnonymous {
     fn descriptor(&self, _shared: bool, _writable: bool) -> Result<Arc<OwnedFd>> {
-        Ok(self.0.clone())
+        Ok(self.fd.clone())
     }
     fn identity(&self) -> (u64, u64) {
         (1, 1024)

@@ -11,6 +11,7 @@ use linux_abi::{Errno, Result};
 use parking_lot::Mutex;
 use platform::{Action, Space};
 
+use super::account;
 use super::vma::{Totals, Vma, VmaTable};
 use crate::wait_queue::{PollEvents, WaitQueue};
 
@@ -28,6 +29,27 @@ struct State {
     table: VmaTable,
     next_op: u64,
     forking: bool,
+    /// What the account knows of the table's charge.
+    told: u64,
+}
+
+impl State {
+    /// Tells the account what the table now takes.
+    fn settle(&mut self) {
+        let now = self.table.charged();
+        if now >= self.told {
+            account::add(now - self.told);
+        } else {
+            account::give(self.told - now);
+        }
+        self.told = now;
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        account::give(self.told);
+    }
 }
 
 /// What an operation is to do.
@@ -36,6 +58,8 @@ pub struct Plan {
     pub ranges: Vec<(u64, u64)>,
     /// What the stub is to do. Where this is empty the operation is committed at once.
     pub actions: Vec<Action>,
+    /// Bytes that it takes of the sandbox's memory beyond what is paid for: `ENOMEM` where they are not there.
+    pub cost: u64,
     /// Changes the table once the stub has acted; gives the call's value.
     pub commit: Commit,
 }
@@ -46,7 +70,7 @@ pub type Commit = Box<dyn FnOnce(&mut VmaTable) -> Result<u64> + Send>;
 impl Plan {
     /// Nothing for the stub to do.
     pub fn done(value: u64) -> Plan {
-        Plan { ranges: Vec::new(), actions: Vec::new(), commit: Box::new(move |_| Ok(value)) }
+        Plan { ranges: Vec::new(), actions: Vec::new(), cost: 0, commit: Box::new(move |_| Ok(value)) }
     }
 }
 
@@ -65,6 +89,8 @@ pub struct Operation {
     mm: Arc<AddressSpace>,
     id: u64,
     commit: Option<Commit>,
+    /// Given back once the table says what it takes.
+    _reserved: account::Reserved,
 }
 
 impl Operation {
@@ -73,6 +99,7 @@ impl Operation {
         let commit = self.commit.take().ok_or(Errno::EIO)?;
         let mut state = self.mm.state.lock();
         let done = commit(&mut state.table);
+        state.settle();
         drop(state);
         done
     }
@@ -97,7 +124,8 @@ impl Drop for Operation {
 
 impl AddressSpace {
     pub fn new(space: Arc<Space>, table: VmaTable) -> Arc<AddressSpace> {
-        let state = State { table, ..State::default() };
+        let mut state = State { table, ..State::default() };
+        state.settle();
         Arc::new(AddressSpace { space, state: Mutex::new(state), queue: WaitQueue::new() })
     }
 
@@ -123,7 +151,10 @@ impl AddressSpace {
 
     /// Changes what only the table knows (names, marks).
     pub fn change_table<R>(&self, f: impl FnOnce(&mut VmaTable) -> R) -> R {
-        f(&mut self.state.lock().table)
+        let mut state = self.state.lock();
+        let done = f(&mut state.table);
+        state.settle();
+        done
     }
 
     /// Plans an operation and marks its ranges busy. `plan` may be called again after a wait.
@@ -132,21 +163,24 @@ impl AddressSpace {
         if state.forking {
             return Begun::Busy;
         }
-        let Plan { ranges, actions, commit } = match plan(&mut state.table) {
+        let Plan { ranges, actions, cost, commit } = match plan(&mut state.table) {
             Ok(p) => p,
             Err(e) => return Begun::Done(Err(e)),
         };
         if ranges.iter().any(|r| state.table.is_busy(r.0, r.1)) {
             return Begun::Busy;
         }
+        let Some(reserved) = account::reserve(cost) else { return Begun::Done(Err(Errno::ENOMEM)) };
         if actions.is_empty() {
-            return Begun::Done(commit(&mut state.table));
+            let done = commit(&mut state.table);
+            state.settle();
+            return Begun::Done(done);
         }
         let id = state.next_op;
         state.next_op += 1;
         state.table.busy.extend(ranges.iter().map(|r| (id, r.0, r.1)));
         drop(state);
-        Begun::Act(actions, Operation { mm: self.clone(), id, commit: Some(commit) })
+        Begun::Act(actions, Operation { mm: self.clone(), id, commit: Some(commit), _reserved: reserved })
     }
 
     /// Begins a fork: `false` while operations, or another fork, are under way (wait on [`AddressSpace::queue`]).
@@ -157,6 +191,12 @@ impl AddressSpace {
         }
         state.forking = true;
         true
+    }
+
+    /// Pays for a copy of it (fork); given back when dropped, once the copy itself is counted.
+    pub fn reserve_copy(&self) -> Result<account::Reserved> {
+        let cost = if account::strict() { self.with_table(VmaTable::charged) } else { 0 };
+        account::reserve(cost).ok_or(Errno::ENOMEM)
     }
 
     /// The address space of a fork child, which the stub `space` carries.

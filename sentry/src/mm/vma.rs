@@ -47,6 +47,8 @@ bitflags::bitflags! {
         const STACK = 32;
         /// `MADV_WIPEONFORK`.
         const WIPEONFORK = 64;
+        /// Paid for in the sandbox's memory account, once and for all: what was writable once may hold pages.
+        const CHARGED = 128;
     }
 }
 
@@ -104,6 +106,24 @@ impl Vma {
     /// Counts against `RLIMIT_DATA`: private, writable, not the stack.
     pub fn is_data(&self) -> bool {
         !self.shared() && self.prot & PROT_WRITE != 0 && !self.flags.contains(VmFlags::STACK)
+    }
+
+    /// Whether it is private memory that its owner can fill: what a memory limit counts.
+    pub fn costs(&self) -> bool {
+        !self.shared() && self.prot & PROT_WRITE != 0
+    }
+    /// What it takes of the sandbox's memory.
+    pub fn charge(&self) -> u64 {
+        if self.flags.contains(VmFlags::CHARGED) {
+            self.len()
+        } else {
+            0
+        }
+    }
+    fn mark_charged(&mut self) {
+        if self.costs() && super::account::limit().is_some() {
+            self.flags |= VmFlags::CHARGED;
+        }
     }
 
     fn merges_with(&self, next: &Vma) -> bool {
@@ -169,6 +189,7 @@ pub struct VmaTable {
     pub(super) map: BTreeMap<u64, Vma>,
     pub layout: Layout,
     total: u64,
+    charged: u64,
     /// Ranges whose host map an operation is changing: (operation, start, end).
     pub(super) busy: Vec<(u64, u64, u64)>,
     /// All holes above this address are at most `largest_above` long: placement starts its search here.
@@ -183,6 +204,20 @@ impl VmaTable {
     }
     pub fn total(&self) -> u64 {
         self.total
+    }
+    /// What all mappings take of the sandbox's memory.
+    pub fn charged(&self) -> u64 {
+        self.charged
+    }
+    /// What the mappings of a range would cost more, were they writable.
+    pub fn uncharged(&self, start: u64, end: u64) -> u64 {
+        let free = |v: &&Vma| !v.shared() && !v.flags.contains(VmFlags::CHARGED);
+        self.overlapping(start, end).filter(free).map(|v| v.end.min(end) - v.start.max(start)).sum()
+    }
+    /// What the mappings of a range have been charged.
+    pub fn charged_in(&self, start: u64, end: u64) -> u64 {
+        let paid = |v: &&Vma| v.flags.contains(VmFlags::CHARGED);
+        self.overlapping(start, end).filter(paid).map(|v| v.end.min(end) - v.start.max(start)).sum()
     }
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Vma> {
         self.map.values()
@@ -221,13 +256,15 @@ impl VmaTable {
     }
 
     /// Puts a mapping in place of whatever is there.
-    pub fn insert(&mut self, vma: Vma) {
+    pub fn insert(&mut self, mut vma: Vma) {
         if vma.is_empty() {
             return;
         }
+        vma.mark_charged();
         self.remove(vma.start, vma.end);
         let (start, end) = (vma.start, vma.end);
         self.total += vma.len();
+        self.charged += vma.charge();
         self.map.insert(start, vma);
         self.merge_at(start);
         self.merge_at(end);
@@ -241,6 +278,7 @@ impl VmaTable {
         let gone: Vec<Vma> = keys.iter().filter_map(|k| self.map.remove(k)).collect();
         if !gone.is_empty() {
             self.total -= gone.iter().map(Vma::len).sum::<u64>();
+            self.charged -= gone.iter().map(Vma::charge).sum::<u64>();
             self.note_hole(start, end);
         }
         gone
@@ -253,7 +291,10 @@ impl VmaTable {
         let keys: Vec<u64> = self.map.range(start..end.max(start)).map(|(k, _)| *k).collect();
         for k in &keys {
             if let Some(v) = self.map.get_mut(k) {
+                let before = v.charge();
                 f(v);
+                v.mark_charged();
+                self.charged += v.charge() - before;
             }
         }
         for k in keys {

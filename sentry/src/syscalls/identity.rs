@@ -368,7 +368,9 @@ fn swap_limit(cx: &Ctx<'_>, group: &Arc<ThreadGroup>, which: u32, new: Option<Li
         if new.soft > new.hard {
             return Err(Errno::EINVAL);
         }
-        if which == resource::NOFILE && new.hard > NR_OPEN {
+        // Who asked for a limit on open files meant it for all, root inside too.
+        let most = cx.kernel.limits.open_files.map_or(NR_OPEN, |most| most.min(NR_OPEN));
+        if which == resource::NOFILE && new.hard > most {
             return Err(Errno::EPERM);
         }
         if new.hard > old.hard {

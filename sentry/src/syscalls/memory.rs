@@ -277,11 +277,13 @@ fn remove_pages(cx: &Ctx<'_>, addr: u64, len: u64) -> SysResult {
 /// brk(2).
 pub fn brk(cx: &mut Ctx<'_>, to: u64) -> SysResult {
     let limits = limits(cx);
-    mm_ops::run_or(
-        cx,
-        |t| t.plan_brk(to, &limits),
-        Box::new(|cx, _| Ok(cx.task.mm().with_table(|t| t.layout.brk))),
-    )
+    let unmoved = |cx: &Ctx<'_>| Ok(cx.task.mm().with_table(|t| t.layout.brk));
+    let moved = mm_ops::run_or(cx, |t| t.plan_brk(to, &limits), Box::new(move |cx, _| unmoved(cx)));
+    match moved {
+        // No memory left: the break stays where it is, which is how brk(2) fails.
+        Err(Stop::Errno(Errno::ENOMEM)) => unmoved(cx),
+        other => other,
+    }
 }
 
 /// msync(2). Shared mappings are the host's own page cache, so only `MS_SYNC` has anything to do.

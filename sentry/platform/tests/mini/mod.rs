@@ -93,7 +93,8 @@ pub fn shapes() -> Box<[CallShape; CALLS]> {
 pub fn boot() -> Mini {
     let (tx, rx) = channel();
     std::thread::spawn(move || {
-        tx.send(Platform::boot(Config { shapes: shapes(), cpus: 2 })).unwrap();
+        tx.send(Platform::boot(Config { shapes: shapes(), cpus: 2, gated: false, joins: Vec::new() }))
+            .unwrap();
         loop {
             std::thread::park();
         }

@@ -13,23 +13,13 @@ use linux_abi::{Errno, Result};
 use parking_lot::RwLock;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, SeekFrom};
 
-use crate::mm::{Sink, Source};
+use crate::mm::{account, Sink, Source};
 
 /// The most bytes that a file keeps on the heap.
 const HEAP_MAX: u64 = 64 << 10;
 const PAGE: u64 = 4096;
 /// The largest file (`MAX_LFS_FILESIZE`).
 pub const MAX_SIZE: u64 = i64::MAX as u64;
-
-/// Pages of all file systems in our memory together, and the most there may be: each of them is smaller than the
-/// machine's memory, but a guest may fill the overlay, `/dev/shm` and memfds, which have no file system to bound them.
-static ALL_USED: AtomicU64 = AtomicU64::new(0);
-static ALL_MAX: AtomicU64 = AtomicU64::new(u64::MAX);
-
-/// Sets the bound of all files in our memory.
-pub fn bound_all(bytes: u64) {
-    ALL_MAX.store(bytes / PAGE, Ordering::Relaxed);
-}
 
 /// How much of a file system's room is taken, in pages and inodes.
 pub struct Quota {
@@ -49,9 +39,10 @@ impl Quota {
     pub fn used_inodes(&self) -> u64 {
         self.used_inodes.load(Ordering::Relaxed)
     }
-    fn free_pages(&self) -> u64 {
-        let all = ALL_MAX.load(Ordering::Relaxed).saturating_sub(ALL_USED.load(Ordering::Relaxed));
-        self.pages.saturating_sub(self.used_pages()).min(all)
+    /// Pages that can still be taken: of its own, and of those of all files in our memory together (a guest may fill
+    /// the overlay, `/dev/shm` and memfds, which have no file system to bound them).
+    pub fn free_pages(&self) -> u64 {
+        self.pages.saturating_sub(self.used_pages()).min(account::free_file_pages())
     }
     fn take(counter: &AtomicU64, n: u64, limit: u64) -> bool {
         counter
@@ -64,23 +55,22 @@ impl Quota {
         if n == 0 {
             return true;
         }
-        if !Quota::take(&ALL_USED, n, ALL_MAX.load(Ordering::Relaxed)) {
+        if !account::take_file_pages(n) {
             return false;
         }
         let own = Quota::take(&self.used_pages, n, self.pages);
         if !own {
-            ALL_USED.fetch_sub(n, Ordering::Relaxed);
+            account::settle_file_pages(n, 0);
         }
         own
     }
     fn settle_pages(&self, charged: u64, real: u64) {
-        for used in [&self.used_pages, &ALL_USED] {
-            if real >= charged {
-                used.fetch_add(real - charged, Ordering::Relaxed);
-            } else {
-                used.fetch_sub(charged - real, Ordering::Relaxed);
-            }
+        if real >= charged {
+            self.used_pages.fetch_add(real - charged, Ordering::Relaxed);
+        } else {
+            self.used_pages.fetch_sub(charged - real, Ordering::Relaxed);
         }
+        account::settle_file_pages(charged, real);
     }
     /// Counts one more inode, or `ENOSPC`.
     pub fn take_inode(&self) -> Result<()> {
@@ -102,6 +92,8 @@ struct State {
     dense: u64,
     /// The memfd may have pages above `dense` that no write has counted.
     sparse: bool,
+    /// Guests may store into it through a mapping, and nothing but the mapping is counted: all of it is charged.
+    paid_whole: bool,
     seals: u32,
 }
 
@@ -292,7 +284,7 @@ impl Content {
     }
 
     fn settle_memfd(&self, st: &mut State) {
-        let real = self.pages();
+        let real = if st.paid_whole { self.pages().max(pages(st.size)) } else { self.pages() };
         self.quota.settle_pages(st.charged, real);
         st.charged = real;
     }
@@ -400,6 +392,14 @@ impl Content {
         }
         self.spill(&mut st)?;
         st.sparse |= shared && writable;
+        if shared && writable && account::strict() && !st.paid_whole {
+            let more = pages(st.size).saturating_sub(st.charged);
+            if !self.quota.take_pages(more) {
+                return Err(Errno::ENOMEM);
+            }
+            st.charged += more;
+            st.paid_whole = true;
+        }
         self.memfd.get().cloned().ok_or(Errno::EIO)
     }
 
@@ -425,6 +425,13 @@ impl Content {
                 }
             }
             Some(fd) => {
+                if st.paid_whole && size > st.size {
+                    let more = pages(size).saturating_sub(st.charged);
+                    if !self.quota.take_pages(more) {
+                        return Err(Errno::ENOSPC);
+                    }
+                    st.charged += more;
+                }
                 rustix::fs::ftruncate(fd, size).map_err(host)?;
                 st.sparse |= size > st.size;
                 st.dense = st.dense.min(size);

@@ -67,7 +67,7 @@ impl Shared {
     pub fn statfs(&self) -> StatFs {
         let q = &self.quota;
         let limited = q.pages < u64::MAX / 8192;
-        let free = if limited { q.pages.saturating_sub(q.used_pages()) } else { 0 };
+        let free = if limited { q.free_pages() } else { 0 };
         StatFs {
             magic: MAGIC,
             bsize: 4096,
