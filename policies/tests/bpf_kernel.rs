@@ -2,7 +2,6 @@
 //!
 //! A forked child installs the program under test and makes harmless calls that no kernel has; parent and child share
 //! one page, in which the child leaves what it saw.
-#![expect(clippy::undocumented_unsafe_blocks, reason = "a test that forks and installs real filters")]
 
 use policies::bpf::{opcode::*, ret, Invalid, Program, SeccompData, SockFilter, ARCH_X86_64, MAX_LEN};
 
@@ -25,6 +24,7 @@ std::arch::global_asm!(
     "ret",
 );
 
+// As written above: a call with the C convention that changes nothing but what a system call does.
 extern "C" {
     fn bpf_probe(nr: u64, args: *const u64) -> i64;
     fn bpf_probe_behind();
@@ -79,6 +79,7 @@ struct Shared {
 fn in_kernel(program: &[SockFilter], probes: &[[u64; 6]]) -> (Shared, i32) {
     let raw: Vec<libc::sock_filter> =
         program.iter().map(|f| libc::sock_filter { code: f.code, jt: f.jt, jf: f.jf, k: f.k }).collect();
+    // SAFETY: the page is ours until it is unmapped; the child makes plain calls only, and ends without unwinding.
     unsafe {
         let page = libc::mmap(
             std::ptr::null_mut(),
@@ -315,6 +316,7 @@ fn copies(program: &[SockFilter]) -> (usize, usize) {
         program.iter().map(|f| libc::sock_filter { code: f.code, jt: f.jt, jf: f.jf, k: f.k }).collect();
     let mut ends = [0; 2];
     let mut counted = 0usize;
+    // SAFETY: the child makes plain calls only, and ends without unwinding; reads and writes are of one word.
     unsafe {
         libc::pipe(ends.as_mut_ptr());
         let pid = libc::fork();

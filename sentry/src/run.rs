@@ -11,6 +11,7 @@ use std::sync::Arc;
 use linux_abi::Errno;
 use platform::{Event, GuestKernel, Reply, Resume, Space, SpaceEnd, Syscall, Thread};
 
+use crate::kernel::seccomp::{self, Refusal};
 use crate::kernel::signals::{self, Next};
 use crate::kernel::task::{BlockState, RunState, Then};
 use crate::kernel::{
@@ -125,6 +126,12 @@ fn step(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, event: Optio
         Some(Event::Syscall(call)) => {
             run.call = call;
             run.block = BlockState::default();
+            if task.seccomp.is_on() {
+                if let Some(refusal) = seccomp::check(task, &call) {
+                    trace::enter(kernel, task, &call);
+                    return refuse(kernel, task, run, refusal);
+                }
+            }
             let result = handle(kernel, task, run);
             settle(kernel, task, run, result)
         }
@@ -193,6 +200,27 @@ fn with_ctx(
     let thread = task.thread();
     let mut cx = Ctx { kernel, task, mem: thread.mem(), call: run.call, block: &mut run.block, armed: false };
     f(&mut cx)
+}
+
+/// What a filter says instead of the handler.
+fn refuse(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, refusal: Refusal) -> Option<Reply> {
+    match refusal {
+        Refusal::Return(value) => {
+            trace::exit(kernel, task, &run.call, Ok(value));
+            finish(kernel, task, run, Outcome::Return(value))
+        }
+        Refusal::Trap(info) => {
+            trace::exit(kernel, task, &run.call, Err(Errno::ENOSYS));
+            signals::force(task, info);
+            // The handler finds the registers as the call had them.
+            finish(kernel, task, run, Outcome::Continue)
+        }
+        Refusal::KillThread(signo) => leave(kernel, task, run, ExitStatus::Signal(signo, false)),
+        Refusal::KillProcess(signo) => {
+            let status = signals::begin_exit(&task.group, ExitStatus::Signal(signo, false));
+            leave(kernel, task, run, status)
+        }
+    }
 }
 
 /// Calls the handler for the first time.

@@ -20,6 +20,7 @@ mod memory;
 mod pointers;
 mod processes;
 mod random;
+mod seccomp;
 mod signals;
 mod signals_more;
 mod threads;

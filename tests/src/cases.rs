@@ -41,6 +41,9 @@ macro_rules! with_cases {
             creds in creds {
                 ids capabilities limits names random unknown_calls
             }
+            seccomp in seccomp {
+                questions mistakes strict errnos arguments traps kills chains inherited shortcuts all_threads
+            }
             pointers in pointers {
                 paths buffers edges
             }

@@ -149,7 +149,10 @@ pub struct Slot {
     pub ret: AtomicU64,
     /// Set by the stub while it sleeps in a local call: a hint for the spinning worker.
     pub asleep: AtomicU32,
-    pub _pad: [AtomicU32; 3],
+    /// Set by the sentry: calls that the stub could make by itself are posted, too. A guest that clears it spares only
+    /// its own filters a look at its own futexes and sleeps, which it could as well make by jumping into the stub.
+    pub ask: AtomicU32,
+    pub _pad: [AtomicU32; 2],
     pub regs: [AtomicU64; REGS],
     pub ev: [AtomicU64; 6],
     pub args: [AtomicU64; 12],

@@ -83,6 +83,7 @@ impl Thread {
         if !waiting {
             space.core().ran(1);
         }
+        space.slots.slot(index).ask.store(0, Relaxed);
         Arc::new(Thread {
             id: space.core().next_id(),
             space: space.clone(),
@@ -149,6 +150,12 @@ impl Thread {
     /// us only the sum, which is what each of them then gets.
     pub fn cpu_time(&self) -> (u64, u64) {
         self.space.cpu_time()
+    }
+
+    /// Whether calls with [`CallShape::LOCAL`](crate::CallShape::LOCAL) come as [`Event::Syscall`] as well (answer them
+    /// with [`Reply::Local`]): for a thread whose calls are filtered. Holds from its next call on.
+    pub fn ask_always(&self, yes: bool) {
+        self.slot().ask.store(u32::from(yes), Relaxed);
     }
 
     /// Makes the thread come to the kernel soon: [`Event::Interrupted`] if it runs guest code,

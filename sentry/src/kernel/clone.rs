@@ -220,6 +220,8 @@ fn born(cx: &mut Ctx<'_>, args: &CloneArgs, thread: &Arc<Thread>) -> Result<Born
     }
     let leaving = {
         let mut s = group.state.lock();
+        // Under the lock that a thread holds which puts a filter upon all: none is missed.
+        super::seccomp::inherit(parent, &child, thread);
         s.threads.push(child.clone());
         s.exiting.is_some() || s.stopped.is_some()
     };

@@ -133,6 +133,8 @@ fn enter(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
     fresh.set_cookie(task.clone());
     task.group.keep_cpu_time(task);
     let old = std::mem::replace(&mut *task.thread.write(), fresh.clone());
+    // Filters outlive the program (seccomp(2)).
+    fresh.ask_always(task.seccomp.is_on());
     let clear_tid = task.clear_child_tid.swap(0, Ordering::SeqCst);
     let new_mm = AddressSpace::new(fresh.space().clone(), table);
     let old_mm = std::mem::replace(&mut *task.mm.write(), new_mm);

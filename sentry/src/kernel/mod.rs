@@ -16,6 +16,7 @@ pub mod mm_ops;
 pub mod pi;
 pub mod ready;
 pub mod robust;
+pub mod seccomp;
 pub mod signals;
 pub mod task;
 pub mod thread_group;

@@ -105,6 +105,8 @@ pub struct Task {
     pub name: Mutex<Vec<u8>>,
     pub clear_child_tid: AtomicU64,
     pub robust_list: AtomicU64,
+    /// The filters that it has put upon itself, or was born with.
+    pub seccomp: super::seccomp::Seccomp,
     /// Scheduling parameters and the like.
     pub extras: super::extras::TaskExtras,
     /// A vfork parent that waits for this child to exec or end.
@@ -156,6 +158,7 @@ impl Task {
             name: Mutex::new(new.name),
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
+            seccomp: Default::default(),
             extras: Default::default(),
             vfork_done: Mutex::new(None),
             sched: AtomicU8::new(RUNNING),

@@ -7,6 +7,7 @@ pub const SI_KERNEL: i32 = 0x80;
 pub const SI_QUEUE: i32 = -1;
 pub const SI_TIMER: i32 = -2;
 pub const SI_TKILL: i32 = -6;
+pub const SYS_SECCOMP: i32 = 1;
 pub const CLD_EXITED: i32 = 1;
 pub const CLD_KILLED: i32 = 2;
 pub const CLD_DUMPED: i32 = 3;
@@ -58,6 +59,15 @@ impl SigInfo {
     pub fn fault(signo: Signo, code: i32, addr: u64) -> SigInfo {
         let mut i = SigInfo::new(signo, code);
         i.put(16, &addr.to_le_bytes());
+        i
+    }
+    /// SIGSYS of a seccomp filter: `si_errno` (its data), `si_call_addr`, `si_syscall`, `si_arch`.
+    pub fn seccomp(data: u16, ip: u64, nr: i32, arch: u32) -> SigInfo {
+        let mut i = SigInfo::new(libc::SIGSYS, SYS_SECCOMP);
+        i.put(4, &i32::from(data).to_le_bytes());
+        i.put(16, &ip.to_le_bytes());
+        i.put(24, &nr.to_le_bytes());
+        i.put(28, &arch.to_le_bytes());
         i
     }
     /// A timer of timer_create(2): `si_timerid`, `si_overrun`, `si_value`.

@@ -134,8 +134,8 @@ pub fn prctl(cx: &mut Ctx<'_>, option: i32, a: u64, b: u64, c: u64, d: u64) -> S
             unused(&[a, b, c, d])?;
             Ok(group.extras.thp_disabled.load(Relaxed).into())
         }
-        // No seccomp mode is on.
-        libc::PR_GET_SECCOMP => Ok(0),
+        libc::PR_GET_SECCOMP => Ok(cx.task.seccomp.mode().into()),
+        libc::PR_SET_SECCOMP => super::seccomp::by_prctl(cx, a, b),
         libc::PR_GET_TSC => {
             UserPtr::<i32>::new(a).write(&cx.mem, &libc::PR_TSC_ENABLE)?;
             Ok(0)

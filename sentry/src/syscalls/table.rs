@@ -274,6 +274,7 @@ pub static ENTRIES: &[Entry] = &[
     call!(302, prlimit64, [V, V, ins(16), V], identity::prlimit64),
     call!(157, prctl, [V, V, V, V, V], prctl::prctl),
     call!(158, arch_prctl, [V, V], prctl::arch_prctl, CallShape::LOCAL),
+    call!(317, seccomp, [V, V, V], crate::syscalls::seccomp::seccomp),
     // --- signals (syscalls/signals.rs)
     call!(13, rt_sigaction, [V, ins(32), outs(32), V], signals::rt_sigaction),
     call!(14, rt_sigprocmask, [V, ins(8), outs(8), V], signals::rt_sigprocmask),

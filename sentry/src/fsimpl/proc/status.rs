@@ -23,7 +23,8 @@ pub(super) fn exe(s: &Subject) -> Result<VfsPath> {
 /// The letter and the word of a state.
 fn state(s: &Subject, group: &ThreadGroup) -> (char, &'static str) {
     let st = group.state.lock();
-    if st.zombie.is_some() {
+    // A first thread that has left, too, while others go on.
+    if st.zombie.is_some() || !st.threads.iter().any(|t| t.tid() == s.tid) {
         ('Z', "zombie")
     } else if st.stopped.is_some() {
         ('T', "stopped")
@@ -180,7 +181,8 @@ pub(super) fn status(s: &Subject) -> Result<Vec<u8>> {
         let _ = writeln!(o, "CapEff:\t{:016x}\nCapBnd:\t{:016x}", c.effective, c.bounding);
         let _ = writeln!(o, "CapAmb:\t{:016x}\nNoNewPrivs:\t{}", c.ambient, c.no_new_privs as u8);
     }
-    let _ = writeln!(o, "Seccomp:\t0\nSeccomp_filters:\t0");
+    let (mode, filters) = task.as_ref().map_or((0, 0), |t| (t.seccomp.mode(), t.seccomp.filters()));
+    let _ = writeln!(o, "Seccomp:\t{mode}\nSeccomp_filters:\t{filters}");
     let mask = cpu_mask(|_| true, kernel.cpus);
     let mask = mask.trim_start_matches('0');
     let _ = writeln!(o, "Cpus_allowed:\t{}", if mask.is_empty() { "0" } else { mask });
