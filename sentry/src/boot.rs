@@ -9,6 +9,7 @@ use platform::Platform;
 
 use crate::config::SentryConfig;
 use crate::control::{Control, Outcome};
+use crate::guard::Guard;
 use crate::{lockdown, syscalls};
 
 /// The longest configuration: arguments and environment have at most 2 MiB, and escapes double them.
@@ -82,7 +83,10 @@ fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> 
     // The first look at a clock reads the auxiliary vector, which the filter no longer lets us.
     crate::time::monotonic();
     lockdown::before_zygote(&config).map_err(|error| format!("cannot confine the sentry: {error}"))?;
-    let shapes = syscalls::table::shapes(trace.is_some());
+    // What the policy has a word in is not for the stub alone.
+    let guard = config.calls.clone().map(Guard::new);
+    let watched = |nr| trace.is_some() || guard.as_ref().is_some_and(|guard| !guard.always_allows(nr));
+    let shapes = syscalls::table::shapes(watched);
     let guests = platform::Config {
         shapes,
         cpus: config.cpus,

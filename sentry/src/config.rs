@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use jail::Layers;
 
+use crate::guard::CallPolicy;
+
 /// A whole sandbox, resolved: no path here is relative, nothing is looked up any more.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SentryConfig {
@@ -28,6 +30,12 @@ pub struct SentryConfig {
     pub hostname: Vec<u8>,
     /// The first is the root, with `tree` 0 and `dest` "/"; later ones lie over earlier ones.
     pub mounts: Vec<Mount>,
+    /// The rules on calls; `None` lets all be made.
+    #[serde(default)]
+    pub calls: Option<CallPolicy>,
+    /// Whether each refusal is to be described, and not only counted.
+    #[serde(default)]
+    pub describe_denials: bool,
     /// Absolute guest paths that do not exist inside.
     #[serde(with = "byte_strings")]
     pub hide: Vec<Vec<u8>>,
@@ -142,6 +150,9 @@ pub struct Descriptors {
     pub joins: Vec<i32>,
     /// What that group uses of memory; without it, and with a limit, guests are held to what they map.
     pub memory_usage: Option<i32>,
+    /// Where what was learnt goes, at the end.
+    #[serde(default)]
+    pub learnt: Option<i32>,
     /// The host's `/proc/cpuinfo`, `meminfo`, `stat`, `loadavg`, read-only, by name.
     pub proc_files: Vec<(String, i32)>,
 }
@@ -155,13 +166,14 @@ impl Descriptors {
         all.extend(self.trace);
         all.extend(&self.joins);
         all.extend(self.memory_usage);
+        all.extend(self.learnt);
         all.extend(self.proc_files.iter().map(|(_, fd)| *fd));
         all
     }
 }
 
 /// A byte as the character of the same number, so that JSON can carry it.
-mod byte_string {
+pub(crate) mod byte_string {
     use serde::{de::Error, Deserialize, Deserializer, Serializer};
 
     pub(super) fn encode(bytes: &[u8]) -> String {
@@ -172,11 +184,11 @@ mod byte_string {
         text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect()
     }
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&encode(bytes))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(deserializer)?;
         decode(&text).ok_or_else(|| D::Error::custom("a character above 255 in a byte string"))
     }

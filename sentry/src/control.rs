@@ -9,6 +9,8 @@ use rustix::net::{recv, send, RecvFlags, SendFlags};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::denials::{Count, Denial};
+
 /// The longest packet; messages are cut to fit.
 const MAX_PACKET: usize = 16 * 1024;
 const MAX_MESSAGE: usize = 2 * 1024;
@@ -31,6 +33,10 @@ pub enum Report {
     /// The first process was stopped by this signal; the launcher stops itself so that the caller's shell sees it, and
     /// sends SIGCONT when it goes on.
     Stopped(i32),
+    /// A call was refused by the policy (or allowed and logged).
+    Denied(Box<Denial>),
+    /// How often which calls were, told before the end; in as many words as it takes.
+    Denials(Vec<Count>),
     /// The end.
     Done(Outcome),
 }
@@ -89,6 +95,13 @@ impl Control {
     #[must_use]
     pub fn new(socket: OwnedFd) -> Control {
         Control(socket)
+    }
+
+    /// Sends one word where there is room for it now; `false` where there is none.
+    pub fn try_send<T: Serialize>(&self, word: &T) -> bool {
+        let Ok(packet) = serde_json::to_vec(word) else { return false };
+        packet.len() <= MAX_PACKET
+            && send(&self.0, &packet, SendFlags::NOSIGNAL | SendFlags::DONTWAIT).is_ok()
     }
 
     /// Sends one word. That nobody hears it any more is not an error here: whoever listens for words learns it.

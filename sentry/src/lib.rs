@@ -1,14 +1,17 @@
 //! `sentry`: the user-space kernel. It answers every system call of the guest from its own tables.
 //!
-//! Layers, lowest first (a `tidy` test checks the imports): `wait_queue cred limits` < `mm signal time` < `vfs` <
-//! `loader net` < `kernel` < `fsimpl` < `syscalls` < `run trace` < `boot lockdown`.
+//! Layers, lowest first (a `tidy` test checks the imports): `wait_queue cred limits guard denials` < `mm signal time` < `vfs` <
+//! `loader net` < `kernel` < `fsimpl` < `syscalls` < `run admit trace` < `boot lockdown`.
 #![forbid(unsafe_code)]
 
+pub mod admit;
 pub mod boot;
 pub mod config;
 pub mod control;
 pub mod cred;
+pub mod denials;
 pub mod fsimpl;
+pub mod guard;
 pub mod host_facts;
 pub mod kernel;
 pub mod limits;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use linux_abi::Errno;
 use platform::{Event, GuestKernel, Reply, Resume, Space, SpaceEnd, Syscall, Thread};
 
+use crate::admit;
 use crate::kernel::seccomp::{self, Refusal};
 use crate::kernel::signals::{self, Next};
 use crate::kernel::task::{BlockState, RunState, Then};
@@ -126,6 +127,10 @@ fn step(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, event: Optio
         Some(Event::Syscall(call)) => {
             run.call = call;
             run.block = BlockState::default();
+            if let Some(refusal) = admit::ask(kernel, task, &call) {
+                trace::enter(kernel, task, &call);
+                return refuse(kernel, task, run, refusal);
+            }
             if task.seccomp.is_on() {
                 if let Some(refusal) = seccomp::check(task, &call) {
                     trace::enter(kernel, task, &call);
@@ -199,7 +204,13 @@ fn with_ctx(
 ) -> SysResult {
     let thread = task.thread();
     let mut cx = Ctx { kernel, task, mem: thread.mem(), call: run.call, block: &mut run.block, armed: false };
-    f(&mut cx)
+    let result = f(&mut cx);
+    let error = match &result {
+        Err(Stop::Errno(error)) => Some(*error),
+        _ => None,
+    };
+    admit::after(kernel, task, &run.call, error);
+    result
 }
 
 /// What a filter says instead of the handler.

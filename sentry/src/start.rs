@@ -14,6 +14,7 @@ use crate::boot::Start;
 use crate::config::{MountMode, SentryConfig, Stream};
 use crate::control::{Command, Control, Outcome, Report};
 use crate::cred::Cred;
+use crate::denials::{Denials, Sink};
 use crate::fsimpl::host::{poller::HostPoller, stream::HostStream, HostFs, HostOptions};
 use crate::fsimpl::overlay::OverlayFs;
 use crate::fsimpl::proc::ProcFs;
@@ -24,6 +25,7 @@ use crate::kernel::thread_group::{GroupState, NewGroup, SigHand};
 use crate::kernel::{
     hooks, signals, ExitStatus, FsContext, Kernel, Stop, Task, ThreadGroup, TraceSink, FIRST_PID, INIT_PID,
 };
+use crate::guard::Guard;
 use crate::limits::{resource, Limit, Limits};
 use crate::loader::{self, ExecArgs, ExecEnv, Loaded};
 use crate::mm::{account, AddressSpace};
@@ -37,11 +39,13 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs the first program to its end.
 pub fn run(start: Start) -> Outcome {
+    let control = start.control.clone();
     match set_up(start) {
         Ok(kernel) => {
             let status = kernel.wait_for_end();
             tell_missing(&kernel);
             kernel.platform.shutdown();
+            tell_denials(&kernel, &control);
             match status {
                 ExitStatus::Code(c) => Outcome::exited(c as i32),
                 ExitStatus::Signal(s, _) => Outcome::signaled(s),
@@ -90,7 +94,8 @@ fn mount_tree(config: &SentryConfig, client: Arc<Client>) -> Result<Arc<Namespac
             MountMode::Overlay => OverlayFs::new(&host, config.limits.disk)?,
             MountMode::Ro | MountMode::Rw => Arc::new(host),
         };
-        let options = MountOptions { read_only: m.mode == MountMode::Ro, ..MountOptions::default() };
+        let read_only = m.mode == MountMode::Ro;
+        let options = MountOptions { read_only, by_policy: true, ..MountOptions::default() };
         match &tree {
             None => tree = Some(Namespace::new(fs, options, &config.hide)),
             Some(t) => drop(t.mount_at(&m.dest, fs, options)?),
@@ -133,7 +138,8 @@ fn make_kernel(
     trace: Option<std::os::fd::OwnedFd>,
     control: &Arc<Control>,
 ) -> Arc<Kernel> {
-    let to_launcher = control.clone();
+    let (to_launcher, describe) = (control.clone(), config.describe_denials);
+    let on_stop = control.clone();
     let kernel = Arc::new(Kernel {
         platform,
         pids: Mutex::default(),
@@ -151,10 +157,14 @@ fn make_kernel(
         end: Default::default(),
         stopped: Box::new(move |signal| {
             // Without a launcher to hear it nobody would continue us, but then our end is near anyway.
-            let _ = to_launcher.send(&Report::Stopped(signal));
+            let _ = on_stop.send(&Report::Stopped(signal));
         }),
         trace: trace.map(trace_to),
         pi: Default::default(),
+        guard: config.calls.clone().map(Guard::new),
+        denials: Denials::new(describe.then(|| {
+            Box::new(move |denial| to_launcher.try_send(&Report::Denied(Box::new(denial)))) as Sink
+        })),
         missing: Mutex::default(),
     });
     let init = new_group(&kernel, config, INIT_PID, Weak::new());
@@ -426,5 +436,14 @@ fn find(look: &Lookup, name: &[u8], env: &[Vec<u8>]) -> Result<(Vec<u8>, Arc<cra
 fn tell_missing(kernel: &Kernel) {
     for (nr, times) in kernel.missing.lock().iter() {
         tracing::info!(nr, times, "a call that is not implemented was made");
+    }
+}
+
+/// How often the policy refused what; an end that nobody hears is the launcher's own.
+fn tell_denials(kernel: &Kernel, control: &Control) {
+    for counts in kernel.denials.counts(crate::admit::name) {
+        if let Err(error) = control.send(&Report::Denials(counts)) {
+            tracing::debug!("the launcher could not be told what was refused: {error}");
+        }
     }
 }

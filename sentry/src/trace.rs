@@ -35,14 +35,20 @@ pub fn exit(kernel: &Arc<Kernel>, task: &Arc<Task>, call: &Syscall, result: Resu
 
 /// Name and arguments. Strings are read now: after the call they may have changed, as with strace's own output.
 fn show(task: &Arc<Task>, call: &Syscall) -> String {
+    let args = arguments(task, call).join(", ");
+    match table::lookup(call.nr) {
+        Some(entry) => format!("{}({args})", entry.name),
+        None => format!("syscall_{:#x}({args})", call.nr),
+    }
+}
+
+/// The arguments of a call, one text each; those of a call that does not exist here in hexadecimal.
+pub fn arguments(task: &Arc<Task>, call: &Syscall) -> Vec<String> {
     let Some(entry) = table::lookup(call.nr) else {
-        return format!(
-            "syscall_{:#x}({:#x}, {:#x}, {:#x})",
-            call.nr, call.args[0], call.args[1], call.args[2]
-        );
+        return call.args.iter().take(3).map(|arg| format!("{arg:#x}")).collect();
     };
     let thread = task.thread();
-    let args: Vec<String> = entry
+    entry
         .args
         .iter()
         .zip(call.args)
@@ -67,8 +73,7 @@ fn show(task: &Arc<Task>, call: &Syscall) -> String {
             _ if v == 0 => "NULL".into(),
             _ => format!("{v:#x}"),
         })
-        .collect();
-    format!("{}({})", entry.name, args.join(", "))
+        .collect()
 }
 
 /// A C string literal; control bytes are escaped, so that a guest cannot talk to the user's terminal.

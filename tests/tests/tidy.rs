@@ -158,12 +158,13 @@ fn no_path_of_one_machine() {
 }
 
 /// Which layer a module of the sentry is in, from the bottom; the same numbers as in ARCHITECTURE.md.
-const LAYERS: [(&str, u32); 22] = [
+const LAYERS: [(&str, u32); 26] = [
     ("main", 70),
     ("boot", 70),
     ("lockdown", 70),
     ("run", 60),
     ("trace", 60),
+    ("admit", 60),
     ("syscalls", 50),
     ("fsimpl", 45),
     ("kernel", 40),
@@ -177,6 +178,9 @@ const LAYERS: [(&str, u32); 22] = [
     ("cred", 0),
     ("limits", 0),
     ("config", 0),
+    ("control", 0),
+    ("guard", 0),
+    ("denials", 0),
     ("ids", 0),
     ("sync", 0),
     ("errno", 0),

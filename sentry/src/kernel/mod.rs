@@ -35,6 +35,8 @@ pub use ready::ReadyList;
 pub use task::{Outcome, Task};
 pub use thread_group::{ExitStatus, ThreadGroup};
 
+use crate::denials::Denials;
+use crate::guard::Guard;
 use crate::time::Timers;
 
 /// Takes one line of the trace of calls.
@@ -89,6 +91,10 @@ pub struct Kernel {
     pub trace: Option<TraceSink>,
     /// PI futexes that are waited for.
     pub pi: pi::PiTable,
+    /// The policy's rules on calls, where there are any.
+    pub guard: Option<Guard>,
+    /// What the policy refused.
+    pub denials: Denials,
     /// Calls that are not implemented: how often each was made.
     pub missing: Mutex<BTreeMap<u64, u64>>,
 }

@@ -65,12 +65,12 @@ fn change(
     run: impl FnOnce(&crate::vfs::InodeRef) -> Result<(), Errno>,
 ) -> SysResult {
     let a = what.attrs()?;
-    let (inode, mount) = match &what {
-        Named::Place(p) => (p.inode(), Some(&p.mount)),
-        Named::File(f) => (f.inode().ok_or(Errno::EOPNOTSUPP)?, f.path.as_ref().map(|p| &p.mount)),
+    let (inode, place) = match &what {
+        Named::Place(p) => (p.inode(), Some(p)),
+        Named::File(f) => (f.inode().ok_or(Errno::EOPNOTSUPP)?, f.path.as_ref()),
     };
-    if let Some(m) = mount {
-        m.check_writable()?;
+    if let Some(place) = place {
+        place.check_writable()?;
     }
     xattr_permission(&a, inode, &cx.task.cred(), name, true)?;
     run(inode)?;

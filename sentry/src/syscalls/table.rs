@@ -407,13 +407,13 @@ pub fn lookup(nr: u64) -> Option<&'static Entry> {
     BY_NR.get(usize::try_from(nr).ok()?).copied().flatten()
 }
 
-/// The marshalling table for the stub. With `trace`, no call is made without the kernel's knowing.
-pub fn shapes(trace: bool) -> Box<[CallShape; CALLS]> {
+/// The marshalling table for the stub. A call that is `watched` is not made without the kernel's knowing.
+pub fn shapes(watched: impl Fn(u16) -> bool) -> Box<[CallShape; CALLS]> {
     let mut table = Box::new([CallShape::default(); CALLS]);
     for e in ENTRIES {
         if let Some(slot) = table.get_mut(e.nr as usize) {
             slot.args[..e.args.len()].copy_from_slice(e.args);
-            slot.flags = if trace { e.flags & !CallShape::LOCAL } else { e.flags };
+            slot.flags = if watched(e.nr) { e.flags & !CallShape::LOCAL } else { e.flags };
         }
     }
     table

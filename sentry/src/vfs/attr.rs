@@ -10,7 +10,7 @@ use crate::cred::{cap, Cred};
 
 /// chmod(2).
 pub fn chmod(place: &VfsPath, cred: &Cred, mode: u32) -> Result<()> {
-    place.mount.check_writable()?;
+    place.check_writable()?;
     let inode = place.inode();
     if inode.kind() == FileKind::Symlink {
         return Err(Errno::EOPNOTSUPP);
@@ -37,7 +37,7 @@ fn without_set_ids(a: &Attrs) -> u32 {
 
 /// chown(2); `None` leaves as it is.
 pub fn chown(place: &VfsPath, cred: &Cred, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
-    place.mount.check_writable()?;
+    place.check_writable()?;
     let inode = place.inode();
     let a = inode.attrs()?;
     if !cred.has(cap::CHOWN) {
@@ -66,7 +66,7 @@ pub fn utimes(place: &VfsPath, cred: &Cred, atime: NewTime, mtime: NewTime) -> R
     if atime == NewTime::Omit && mtime == NewTime::Omit {
         return Ok(());
     }
-    place.mount.check_writable()?;
+    place.check_writable()?;
     let inode = place.inode();
     let a = inode.attrs()?;
     if !permission::owner_or_capable(&a, cred) {

@@ -37,8 +37,8 @@ pub(super) fn check_add(look: &Lookup, dir: &VfsPath, name: &[u8]) -> Result<()>
     if dir.dentry.unlinked() {
         return Err(Errno::ENOENT);
     }
-    dir.mount.check_writable()?;
-    if dir.dentry.hides(name) {
+    dir.check_writable()?;
+    if dir.dentry.refuses(name) {
         return Err(Errno::EACCES);
     }
     permission::permission_at(dir, &look.cred, Access::WRITE | Access::EXEC)

@@ -12,6 +12,7 @@ use linux_abi::{Errno, Result};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::inode::{CachePolicy, InodeRef};
+use super::notes;
 
 /// How many entries the cache holds before unused ones are thrown out.
 pub const MAX_CACHED: usize = 100_000;
@@ -32,7 +33,8 @@ const LINKABLE: u8 = 4;
 #[derive(Default)]
 pub struct HideNode {
     below: HashMap<Vec<u8>, Arc<HideNode>>,
-    hidden: bool,
+    /// The whole path, where it is hidden.
+    hidden: Option<Arc<[u8]>>,
 }
 
 impl HideNode {
@@ -44,9 +46,9 @@ impl HideNode {
             .filter(|l: &Vec<&[u8]>| !l.is_empty())
             .collect();
         let lists: Vec<&[&[u8]]> = lists.iter().map(|l| l.as_slice()).collect();
-        HideNode::build(&lists)
+        HideNode::build(b"", &lists)
     }
-    fn build(lists: &[&[&[u8]]]) -> Option<Arc<HideNode>> {
+    fn build(path: &[u8], lists: &[&[&[u8]]]) -> Option<Arc<HideNode>> {
         if lists.is_empty() {
             return None;
         }
@@ -55,11 +57,11 @@ impl HideNode {
         for l in lists {
             match l.split_first() {
                 Some((first, rest)) => by_name.entry(first).or_default().push(rest),
-                None => node.hidden = true,
+                None => node.hidden = Some(path.into()),
             }
         }
         for (name, rests) in by_name {
-            if let Some(child) = HideNode::build(&rests) {
+            if let Some(child) = HideNode::build(&[path, b"/", name].concat(), &rests) {
                 node.below.insert(name.to_vec(), child);
             }
         }
@@ -165,7 +167,16 @@ impl Dentry {
     }
     /// Whether the policy hides this name in this directory.
     pub fn hides(&self, name: &[u8]) -> bool {
-        self.hide.as_ref().and_then(|h| h.below.get(name)).is_some_and(|n| n.hidden)
+        self.hide.as_ref().and_then(|h| h.below.get(name)).is_some_and(|n| n.hidden.is_some())
+    }
+    /// As [`Dentry::hides`], for a guest that asks for that very name: it is told that there is nothing, and its user
+    /// what it was that it asked for.
+    pub(super) fn refuses(&self, name: &[u8]) -> bool {
+        let hidden = self.hide.as_ref().and_then(|h| h.below.get(name)).and_then(|n| n.hidden.as_ref());
+        if let Some(path) = hidden {
+            notes::refused(notes::Refused::Hidden(path.clone()));
+        }
+        hidden.is_some()
     }
     /// Whether something hidden lies below: such a directory keeps its name, so that no other leads there.
     pub fn covers_hidden(&self) -> bool {
@@ -194,7 +205,7 @@ impl Dentry {
         name: &[u8],
         ahead: impl FnOnce() -> Vec<&'a [u8]>,
     ) -> Result<Option<Arc<Dentry>>> {
-        if self.hides(name) {
+        if self.refuses(name) {
             return Ok(None);
         }
         let policy = self.inode.cache_policy();
@@ -218,7 +229,7 @@ impl Dentry {
 
     /// As [`Dentry::child`], by who holds the directory's lock.
     pub(super) fn child_locked(self: &Arc<Dentry>, name: &[u8]) -> Result<Option<Arc<Dentry>>> {
-        if self.hides(name) {
+        if self.refuses(name) {
             return Ok(None);
         }
         let policy = self.inode.cache_policy();

@@ -12,6 +12,7 @@ pub mod inode;
 pub mod locks;
 pub mod mount;
 pub mod namespace;
+pub mod notes;
 pub mod open;
 pub mod path;
 pub mod permission;

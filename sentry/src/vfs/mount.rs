@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use linux_abi::{Errno, Result};
 use parking_lot::RwLock;
 
 use super::dentry::Dentry;
@@ -17,6 +16,8 @@ pub struct MountOptions {
     pub nosuid: bool,
     pub nodev: bool,
     pub noexec: bool,
+    /// The policy had it mounted so: what is refused here is told.
+    pub by_policy: bool,
     /// The first field of `/proc/mounts`; the file system's name where empty.
     pub source: String,
     /// The file system's own options for `/proc/mounts` ("size=65536k").
@@ -80,13 +81,5 @@ impl Mount {
     pub(super) fn attach(&self, dentry: &Arc<Dentry>, child: Arc<Mount>) {
         self.below.write().insert(Arc::as_ptr(dentry) as usize, child);
         dentry.set_mounted(true);
-    }
-
-    /// `EROFS` where nothing may change.
-    pub fn check_writable(&self) -> Result<()> {
-        if self.options.read_only {
-            return Err(Errno::EROFS);
-        }
-        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use linux_abi::{Errno, Result};
 use super::create;
 use super::file::{File, FileOps, Positioning};
 use super::inode::{FileKind, NewNode, SetAttrs};
+use super::notes;
 use super::path::VfsPath;
 use super::permission::{self, Access};
 use super::text_busy;
@@ -109,6 +110,7 @@ impl Lookup {
 
     fn existing(&self, place: VfsPath, flags: u32) -> Result<Located> {
         check_open(&place, flags, &self.cred)?;
+        notes::used(&place, notes::Use::Read);
         Ok(Located { place, flags })
     }
 

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use linux_abi::{Errno, Result};
+
 pub use super::dentry::Dentry;
 use super::inode::InodeRef;
 pub use super::mount::Mount;
+use super::notes;
 
 /// A place in the tree: mount and dentry.
 #[derive(Clone)]
@@ -21,6 +24,19 @@ impl VfsPath {
     /// Whether both are the same place.
     pub fn same(&self, other: &VfsPath) -> bool {
         Arc::ptr_eq(&self.dentry, &other.dentry) && Arc::ptr_eq(&self.mount, &other.mount)
+    }
+
+    /// `EROFS` where nothing may change.
+    pub fn check_writable(&self) -> Result<()> {
+        let options = &self.mount.options;
+        if options.read_only {
+            if options.by_policy {
+                notes::refused(notes::Refused::ReadOnly(self.clone()));
+            }
+            return Err(Errno::EROFS);
+        }
+        notes::used(self, notes::Use::Write);
+        Ok(())
     }
 
     /// The directory above; a mount's root has its mount point's. The root of everything is its own parent.

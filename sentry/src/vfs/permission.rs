@@ -46,7 +46,7 @@ pub fn permission_at(place: &VfsPath, cred: &Cred, want: Access) -> Result<()> {
     if want.contains(Access::WRITE)
         && matches!(inode.kind(), FileKind::Regular | FileKind::Dir | FileKind::Symlink)
     {
-        place.mount.check_writable()?;
+        place.check_writable()?;
     }
     if want.is_empty() {
         return Ok(());

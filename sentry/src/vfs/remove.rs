@@ -20,7 +20,7 @@ static RENAMES: Mutex<()> = Mutex::new(());
 
 /// Whether this name may be taken out of its directory.
 fn check_remove(look: &Lookup, dir: &VfsPath, child: &Arc<Dentry>) -> Result<()> {
-    dir.mount.check_writable()?;
+    dir.check_writable()?;
     let d = dir.inode().attrs()?;
     permission::permission(&d, &look.cred, Access::WRITE | Access::EXEC)?;
     if !permission::sticky_allows(&d, &child.inode().attrs()?, &look.cred) {

@@ -11,6 +11,7 @@ use linux_abi::{Errno, Result};
 use super::context::FsInner;
 use super::dentry::{Dentry, NAME_MAX};
 use super::inode::{FileKind, LinkTarget};
+use super::notes;
 use super::path::VfsPath;
 use super::permission;
 use crate::cred::Cred;
@@ -65,7 +66,10 @@ impl Lookup {
         let mut w = Walker::new(self, path, how)?;
         loop {
             match w.to_last()? {
-                Last::Here => return Ok(w.at),
+                Last::Here => {
+                    notes::used(&w.at, notes::Use::Read);
+                    return Ok(w.at);
+                }
                 Last::Name { name, trailing } => {
                     let child = w.child(&name)?.ok_or(Errno::ENOENT)?;
                     let kind = child.inode().kind();
@@ -76,6 +80,7 @@ impl Lookup {
                     if trailing && kind != FileKind::Dir {
                         return Err(Errno::ENOTDIR);
                     }
+                    notes::used(&child, notes::Use::Read);
                     return Ok(child);
                 }
             }
