@@ -3,7 +3,7 @@
 //! A guest can be refused millions of times a second. So a description is sent only while few of its kind have been,
 //! only at a bounded rate, and only where there is room on the way; the counts, which are told at the end, are exact.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -24,7 +24,7 @@ const IN_ALL: u32 = 5000;
 const COUNTS_IN_PACKET: usize = 64;
 
 /// What refused a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// A rule on calls, by where it was written.
@@ -36,7 +36,7 @@ pub enum Cause {
 }
 
 /// Calls of one kind that were refused for one cause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Kind {
     /// The call's number; those that no table knows are one.
     pub call: u64,
@@ -75,7 +75,7 @@ pub type Sink = Box<dyn Fn(Denial) -> bool + Send + Sync>;
 
 /// All that was refused in a sandbox.
 pub struct Denials {
-    counts: Mutex<BTreeMap<Kind, u64>>,
+    counts: Mutex<HashMap<Kind, u64>>,
     described: Mutex<Described>,
     /// `None` where nobody wants to hear of each.
     sink: Option<Sink>,
@@ -192,6 +192,6 @@ mod tests {
         }
         assert!(heard.load(Ordering::Relaxed) <= IN_ALL);
         let counts: Vec<_> = denials.counts(|_| String::new()).concat();
-        assert_eq!(counts.iter().map(|c| c.times).collect::<Vec<_>>(), [100_000, 100_000]);
+        assert_eq!(counts.iter().map(|count| count.times).collect::<Vec<_>>(), [100_000, 100_000]);
     }
 }

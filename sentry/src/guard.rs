@@ -4,36 +4,9 @@
 //! Rules are tried in their order, the first that matches decides. Where a rule was written is the launcher's to know:
 //! here it is a number, `place`.
 
-use linux_abi::Errno;
 use platform::CALLS;
+pub use policies::model::Action;
 use serde::{Deserialize, Serialize};
-
-/// What becomes of a call (seccomp(2), `SECCOMP_RET_*`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Action {
-    Allow,
-    /// Allowed, and told.
-    Log,
-    /// Answered with this errno, not made.
-    Errno(i32),
-    /// `SIGSYS` for the thread.
-    Trap,
-    /// The process dies of `SIGSYS`.
-    Kill,
-}
-
-impl Action {
-    /// The errno of [`Action::Errno`], in the range that a call can return.
-    #[must_use]
-    pub fn errno(self) -> Option<Errno> {
-        match self {
-            Action::Errno(number) if (1..4096).contains(&number) => Some(Errno(number)),
-            Action::Errno(_) => Some(Errno::EPERM),
-            _ => None,
-        }
-    }
-}
 
 /// How an argument is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
