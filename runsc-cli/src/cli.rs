@@ -35,6 +35,9 @@ Exit codes: the command's own; 128+N if signal N ended it; 124 it ran past --tim
 /// The options of `runsc do`.
 #[derive(Debug, Args)]
 pub(crate) struct DoOptions {
+    /// What the program may do: a policy file, or a shipped profile by name
+    #[arg(long, value_name = "FILE|NAME", default_value = "untrusted")]
+    pub(crate) policy: String,
     /// Show a host path inside, read-only [at DEST]
     #[arg(long, value_name = "SRC[:DEST]", action = ArgAction::Append)]
     pub(crate) ro: Vec<OsString>,
@@ -44,9 +47,15 @@ pub(crate) struct DoOptions {
     /// Let a path not exist inside
     #[arg(long, value_name = "PATH", action = ArgAction::Append)]
     pub(crate) hide: Vec<PathBuf>,
-    /// Where writes go; `none` makes the root read-only
-    #[arg(long, value_name = "WHERE", value_enum, default_value_t = Overlay::Memory)]
-    pub(crate) overlay: Overlay,
+    /// Where writes go; `none` makes the root read-only (otherwise the policy says; memory)
+    #[arg(long, value_name = "WHERE", value_enum)]
+    pub(crate) overlay: Option<Overlay>,
+    /// The directory that becomes `/`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// The network inside; `loopback` is the sandbox's own
+    #[arg(long, value_name = "NETWORK", value_enum)]
+    pub(crate) net: Option<Net>,
     /// The working directory inside
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
@@ -150,6 +159,13 @@ pub(crate) enum Overlay {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Net {
+    None,
+    Loopback,
+    Host,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PlatformName {
     Auto,
     Systrap,
@@ -185,11 +201,8 @@ pub(crate) fn parse(args: Vec<OsString>) -> Result<Invocation, Failure> {
 }
 
 /// Parts of the command line that are designed and not built.
-const NOT_YET: [&str; 36] = [
-    "--policy",
+const NOT_YET: [&str; 33] = [
     "--no-patching",
-    "--root",
-    "--net",
     "--allow-net",
     "--publish",
     "--diff",

@@ -4,15 +4,21 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use gofer::{GoferConfig, TreeConfig};
+use gofer::GoferConfig;
+use policies::model::{Located, NetworkMode, Policy};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{getrlimit, Resource};
-use sentry::config::{Descriptors, Limits, Log, Mount, MountMode, SentryConfig, Stream};
+use sentry::config::{Descriptors, Limits, Log, SentryConfig, Stream};
 
-use crate::cli::{DoOptions, LogFormat, Overlay, PlatformName};
+use crate::cli::{DoOptions, LogFormat, Net, PlatformName};
+use crate::enforce::denied::Denied;
+use crate::enforce::rules::{self, Rules};
+use crate::enforce::source;
+use crate::enforce::tip::Context;
 use crate::environment::{self, Identity};
 use crate::failure::{Failure, While};
-use crate::paths::{self, Shown};
+use crate::paths;
+use crate::view::{self, View};
 
 /// Set to `trap`, a call that a filter of ours refuses is named and answered `ENOSYS`, instead of being fatal.
 const DEBUG_VARIABLE: &str = "RUNSC_FILTERS";
@@ -24,6 +30,7 @@ pub(crate) struct Plan {
     pub(crate) sentry: SentryConfig,
     pub(crate) gofer: GoferConfig,
     pub(crate) trace: Option<OwnedFd>,
+    pub(crate) denied: Denied,
 }
 
 /// What our own messages look like.
@@ -38,31 +45,32 @@ pub(crate) fn plan(options: &DoOptions) -> Result<Plan, Failure> {
         return Err(Failure::new("`--platform ptrace` is not available in this version")
             .hint("leave the option out: systrap needs no more than seccomp"));
     }
-    if options.overlay == Overlay::Disk {
-        return Err(Failure::new("`--overlay disk` is not available in this version")
-            .hint("use --overlay memory, or --rw DIR for what is to be kept"));
-    }
+    let (policy, context) = policy(options)?;
     let trace = options.trace.as_deref().map(trace_stream).transpose()?;
-    let identity = options.user.as_deref().map_or_else(|| Ok(Identity::of_caller()), Identity::parse)?;
-    let (gofer, mounts, hide) = trees(options)?;
+    let identity = identity(options, &policy)?;
+    let View { gofer, mounts, hide, root } = view::resolve(options, &policy)?;
+    let Rules { calls, places } = rules::resolve(&policy.syscalls);
     let argv = match options.command.as_slice() {
         [] => vec![environment::shell()],
         command => command.to_vec(),
     };
-    let limits = options.limits.limits();
+    let limits = options.limits.limits().or(limits_of(&policy));
     let cpus = processors();
-    let env = environment::variables(std::env::vars_os(), &options.env, &options.pass_env)?;
+    let env = environment::variables(std::env::vars_os(), &policy.env, &options.env, &options.pass_env)?;
     let sentry = SentryConfig {
         argv: argv.into_iter().map(std::os::unix::ffi::OsStringExt::into_vec).collect(),
         env,
-        cwd: paths::bytes(working_directory(options)?),
-        cwd_explicit: options.cwd.is_some(),
+        cwd: paths::bytes(working_directory(options, &policy, &root)?),
+        cwd_explicit: options.cwd.is_some() || policy.process.cwd.is_some(),
         uid: identity.uid,
         gid: identity.gid,
         groups: identity.groups,
         umask: umask(),
-        hostname: hostname(options)?,
+        hostname: hostname(options, &policy)?,
         mounts,
+        calls,
+        describe_denials: options.verbose > 0 || options.log_format == LogFormat::Json,
+        offline: offline(options, &policy)?,
         hide: hide.into_iter().map(paths::bytes).collect(),
         ignored_signals: jail::inherited::ignored_signals(),
         rlimits: rlimits(&limits),
@@ -75,67 +83,89 @@ pub(crate) fn plan(options: &DoOptions) -> Result<Plan, Failure> {
         trap_refused_calls: std::env::var_os(DEBUG_VARIABLE).is_some_and(|value| value == "trap"),
         fds: Descriptors::default(),
     };
-    Ok(Plan { sentry, gofer, trace })
+    Ok(Plan { sentry, gofer, trace, denied: Denied::new(places, context) })
 }
 
-/// The gofer's trees, the mounts made of them, and what is hidden.
-fn trees(options: &DoOptions) -> Result<(GoferConfig, Vec<Mount>, Vec<PathBuf>), Failure> {
-    let mut hide = Vec::new();
-    for path in &options.hide {
-        let path = std::path::absolute(path).while_doing("--hide")?;
-        if paths::normal(&path).is_none_or(|path| path == Path::new("/")) {
-            return Err(Failure::new(format!("--hide: `{}` cannot be hidden", path.display()))
-                .hint("name a path below /, without `..`"));
-        }
-        paths::with_target(&path, &mut hide);
-    }
-    let home = std::env::home_dir();
-    let agent = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| {
-        Path::new(socket).is_absolute() && !options.pass_env.iter().any(|key| key == "SSH_AUTH_SOCK")
-    });
-    let uid = nix::unistd::getuid().as_raw();
-    for path in paths::hidden_unasked(home.as_deref(), uid, agent.as_deref()) {
-        if !hide.contains(&path) {
-            hide.push(path);
-        }
-    }
-
-    let root = TreeConfig {
-        source: PathBuf::from("/"),
-        writable: false,
-        hide: hide.clone(),
-        mask: ["/proc", "/sys", "/dev"].into_iter().map(PathBuf::from).collect(),
-    };
-    let root_mode = if options.overlay == Overlay::None { MountMode::Ro } else { MountMode::Overlay };
-    let mut gofer = GoferConfig { trees: vec![root] };
-    let mut mounts = vec![Mount { tree: 0, dest: b"/".to_vec(), mode: root_mode }];
-    let ro = options.ro.iter().map(|spec| (spec, "--ro", MountMode::Ro));
-    let rw = options.rw.iter().map(|spec| (spec, "--rw", MountMode::Rw));
-    for (spec, option, mode) in ro.chain(rw) {
-        let Shown { source, dest } = paths::shown(option, spec)?;
-        if dest == Path::new("/") {
-            return Err(Failure::new(format!("{option}: the root itself cannot be replaced"))
-                .hint("show a directory below it"));
-        }
-        mounts.push(Mount { tree: gofer.trees.len(), dest: paths::bytes(dest), mode });
-        // What the user names outright is shown, though it lies in what is hidden.
-        let hide =
-            hide.iter().filter(|path| path.starts_with(&source) && **path != source).cloned().collect();
-        gofer.trees.push(TreeConfig { source, writable: mode == MountMode::Rw, hide, mask: Vec::new() });
-    }
-    // A mount lies over those that its place is in, whatever the order of the options.
-    mounts.sort_by_key(|mount| mount.dest.len());
-    Ok((gofer, mounts, hide))
+/// The policy that the options name.
+fn policy(options: &DoOptions) -> Result<(Policy, Context), Failure> {
+    let policy = source::load(&options.policy)?;
+    let is_file = !source::is_shipped(&options.policy);
+    Ok((policy, Context { policy: options.policy.clone(), is_file }))
 }
 
-fn working_directory(options: &DoOptions) -> Result<PathBuf, Failure> {
-    let Some(cwd) = &options.cwd else {
-        return std::env::current_dir().map_err(|error| {
-            Failure::new(format!("the working directory cannot be named: {error}"))
-                .hint("choose one with --cwd DIR")
-        });
-    };
-    std::path::absolute(cwd).while_doing("--cwd")
+fn identity(options: &DoOptions, policy: &Policy) -> Result<Identity, Failure> {
+    if let Some(capabilities) = &policy.process.capabilities {
+        return Err(Failure::at(&capabilities.origin, "capabilities are not available in this version"));
+    }
+    match (&options.user, &policy.process.user) {
+        (Some(user), _) => Identity::parse(user),
+        (None, Some(user)) => Identity::parse(user).map_err(|failure| {
+            let what = failure.what.strip_prefix("--user: ").unwrap_or(&failure.what);
+            Failure::at(&user.origin, what).hint("the form is user = \"UID[:GID]\"")
+        }),
+        (None, None) => Ok(Identity::of_caller()),
+    }
+}
+
+/// Whether not even loopback is there. What would lead out of the sandbox is refused: it is not built.
+fn offline(options: &DoOptions, policy: &Policy) -> Result<bool, Failure> {
+    const HINT: &str = "the network is `loopback` or `none` in this version";
+    if let Some(allowed) = policy.network.allow.first() {
+        return Err(Failure::at(
+            &allowed.origin,
+            "a way out to the network is not available in this version",
+        )
+        .hint(HINT));
+    }
+    if let Some(published) = policy.network.publish.first() {
+        return Err(
+            Failure::at(&published.origin, "published ports are not available in this version").hint(HINT)
+        );
+    }
+    match (options.net, &policy.network.mode) {
+        (Some(Net::Host), _) => Err(Failure::new("`--net host` is not available in this version").hint(HINT)),
+        (Some(net), _) => Ok(net == Net::None),
+        (None, None) => Ok(false),
+        (None, Some(mode)) => match mode.value {
+            NetworkMode::None => Ok(true),
+            NetworkMode::Loopback => Ok(false),
+            NetworkMode::Host => {
+                Err(Failure::at(&mode.origin, "the host's network is not available in this version")
+                    .hint(HINT))
+            }
+        },
+    }
+}
+
+fn limits_of(policy: &Policy) -> Limits {
+    fn value<T: Copy>(limit: &Option<Located<T>>) -> Option<T> {
+        limit.as_ref().map(|limit| limit.value)
+    }
+    let limits = &policy.limits;
+    Limits {
+        memory: value(&limits.memory),
+        pids: value(&limits.pids),
+        cpus: value(&limits.cpus),
+        cpu_time: value(&limits.cpu_time),
+        timeout: value(&limits.timeout),
+        disk: value(&limits.disk),
+        open_files: value(&limits.open_files),
+    }
+}
+
+fn working_directory(options: &DoOptions, policy: &Policy, root: &Path) -> Result<PathBuf, Failure> {
+    if let Some(cwd) = &options.cwd {
+        return std::path::absolute(cwd).while_doing("--cwd");
+    }
+    if let Some(cwd) = &policy.process.cwd {
+        return Ok(cwd.value.clone());
+    }
+    let cwd = std::env::current_dir().map_err(|error| {
+        Failure::new(format!("the working directory cannot be named: {error}"))
+            .hint("choose one with --cwd DIR")
+    })?;
+    // Inside it is where it lies below the root; elsewhere there is none, and the root serves.
+    Ok(cwd.strip_prefix(root).map_or_else(|_| PathBuf::from("/"), |below| Path::new("/").join(below)))
 }
 
 fn umask() -> u32 {
@@ -145,13 +175,15 @@ fn umask() -> u32 {
     mask.bits()
 }
 
-fn hostname(options: &DoOptions) -> Result<Vec<u8>, Failure> {
-    match &options.hostname {
-        Some(name) if name.is_empty() || name.len() > 64 => {
-            Err(Failure::new("--hostname: a name has 1 to 64 bytes"))
-        }
-        Some(name) => Ok(name.clone().into_bytes()),
-        None => Ok(rustix::system::uname().nodename().to_bytes().to_vec()),
+fn hostname(options: &DoOptions, policy: &Policy) -> Result<Vec<u8>, Failure> {
+    const LENGTH: &str = "a name has 1 to 64 bytes";
+    let good = |name: &str| (1..=64).contains(&name.len());
+    match (&options.hostname, &policy.process.hostname) {
+        (Some(name), _) if !good(name) => Err(Failure::new(format!("--hostname: {LENGTH}"))),
+        (None, Some(name)) if !good(name) => Err(Failure::at(&name.origin, LENGTH)),
+        (Some(name), _) => Ok(name.clone().into_bytes()),
+        (None, Some(name)) => Ok(name.value.clone().into_bytes()),
+        (None, None) => Ok(rustix::system::uname().nodename().to_bytes().to_vec()),
     }
 }
 

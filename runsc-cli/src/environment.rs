@@ -5,6 +5,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use nix::unistd::{getgid, getgroups, getuid, Group, User};
 
+use policies::model::Env;
+
 use crate::failure::Failure;
 
 /// Variables that lead to agents, to D-Bus or to a display of the host, all of which are hidden.
@@ -23,16 +25,27 @@ fn is_withheld(key: &[u8]) -> bool {
     key.starts_with(b"DBUS_") || WITHHELD.iter().any(|name| name.as_bytes() == key)
 }
 
-/// The caller's variables but those withheld, then what the options say.
+/// The caller's variables but those withheld (where the policy clears them, only those that are passed), then what the
+/// policy sets, then what the options say.
 pub(crate) fn variables(
     caller: impl Iterator<Item = (OsString, OsString)>,
+    policy: &Env,
     set: &[OsString],
     pass: &[OsString],
 ) -> Result<Vec<Vec<u8>>, Failure> {
+    let clear = policy.clear.as_ref().is_some_and(|clear| clear.value);
+    let passes = |key: &[u8]| {
+        pass.iter().any(|passed| passed.as_bytes() == key)
+            || policy.pass.iter().any(|passed| passed.value.as_bytes() == key)
+    };
     let mut all: Vec<(Vec<u8>, Vec<u8>)> = caller
         .map(|(key, value)| (key.into_vec(), value.into_vec()))
-        .filter(|(key, _)| !is_withheld(key) || pass.iter().any(|passed| passed.as_bytes() == key))
+        .filter(|(key, _)| passes(key) || !clear && !is_withheld(key))
         .collect();
+    for (key, value) in &policy.set {
+        all.retain(|(known, _)| known != key.as_bytes());
+        all.push((key.clone().into_bytes(), value.value.clone().into_bytes()));
+    }
     if let Some(name) = pass.iter().find(|name| name.is_empty() || name.as_bytes().contains(&b'=')) {
         return Err(Failure::new(format!("--pass-env: `{}` is not a variable's name", name.display()))
             .hint("to set a variable use --env NAME=VALUE"));
@@ -129,7 +142,7 @@ mod tests {
         let caller = [("A", "1"), ("SSH_AUTH_SOCK", "/x"), ("DBUS_SESSION_BUS_ADDRESS", "y")];
         let caller = caller.into_iter().map(|(key, value)| (OsString::from(key), OsString::from(value)));
         let own = |names: &[&str]| names.iter().map(OsString::from).collect::<Vec<_>>();
-        variables(caller, &own(set), &own(pass))
+        variables(caller, &Env::default(), &own(set), &own(pass))
             .map(|all| all.into_iter().map(|one| String::from_utf8_lossy(&one).into_owned()).collect())
             .map_err(|failure| failure.what)
     }

@@ -1,5 +1,8 @@
 //! What the user reads when we fail: what happened on the first line, what to do on the next.
 
+use policies::model::Origin;
+
+use crate::enforce::source;
 use crate::log;
 
 /// Our own failures: bad option, could not start, internal error.
@@ -16,6 +19,16 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn new(what: impl Into<String>) -> Failure {
         Failure { code: OUR_FAILURE, what: what.into(), hint: None }
+    }
+
+    /// Something in a policy: its place, the line and a caret below it.
+    pub(crate) fn at(origin: &Origin, what: impl Into<String>) -> Failure {
+        let mut text = format!("{origin}: {}", what.into());
+        if let Some(line) = source::line(origin) {
+            let at = usize::try_from(origin.column).unwrap_or(1).saturating_sub(1);
+            text.push_str(&format!("\n  {line}\n  {}^", " ".repeat(at)));
+        }
+        Failure::new(text)
     }
 
     /// What the user can do about it.

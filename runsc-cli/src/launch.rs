@@ -126,7 +126,7 @@ fn start(plan: Plan, options: &DoOptions) -> Result<Supervisor, Failure> {
     confine(&layers, sentry.trap_refused_calls).while_doing("cannot confine the launcher")?;
     let cleaner = group.map(|group| group.cleaner);
     let children = Children { sentry: sentry_pid, gofer: gofer_pid, cleaner, inherited };
-    Ok(Supervisor::new(signals, Control::new(to_sentry), children))
+    Ok(Supervisor::new(signals, Control::new(to_sentry), children, plan.denied))
 }
 
 /// A group of the host's for the guests, where there is something that it should hold them to. Without one the sentry's

@@ -46,6 +46,37 @@ pub(crate) fn error(text: &str) {
     }
 }
 
+/// Whether our messages are JSON.
+pub(crate) fn is_json() -> bool {
+    SETTINGS.get().is_some_and(|settings| settings.json)
+}
+
+/// Whether the user asked for more.
+pub(crate) fn is_verbose() -> bool {
+    SETTINGS.get().is_some_and(|settings| settings.verbosity > 0)
+}
+
+/// One message as JSON, unless we are to be quiet.
+pub(crate) fn json(message: &serde_json::Value) {
+    if SETTINGS.get().is_some_and(|settings| settings.verbosity >= 0) {
+        let _ = writeln!(io::stderr().lock(), "{message}");
+    }
+}
+
+/// Something to know, unless we are to be quiet.
+pub(crate) fn notice(text: &str) {
+    if SETTINGS.get().is_some_and(|settings| settings.verbosity >= 0) {
+        write_lines(&mut io::stderr().lock(), text);
+    }
+}
+
+/// Something for those who asked for more.
+pub(crate) fn info(text: &str) {
+    if is_verbose() {
+        write_lines(&mut io::stderr().lock(), text);
+    }
+}
+
 /// Help and the like, on standard output.
 pub(crate) fn print(text: &str) {
     let _ = io::stdout().lock().write_all(text.as_bytes());
@@ -58,7 +89,7 @@ fn write_lines(out: &mut impl Write, text: &str) {
 }
 
 /// A line without control characters: names and interpreters in it are not ours, and must not talk to the terminal.
-fn plain(line: &str) -> Cow<'_, str> {
+pub(crate) fn plain(line: &str) -> Cow<'_, str> {
     if line.chars().any(char::is_control) {
         line.chars()
             .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })

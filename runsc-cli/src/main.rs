@@ -5,6 +5,7 @@
 
 mod cli;
 mod configure;
+mod enforce;
 mod environment;
 mod failure;
 mod launch;
@@ -13,6 +14,7 @@ mod paths;
 mod roles;
 mod status;
 mod supervise;
+mod view;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -51,38 +51,6 @@ pub(crate) fn normal(path: &Path) -> Option<PathBuf> {
     clean.is_absolute().then_some(clean)
 }
 
-/// What `do` hides unasked, where it exists: secrets below the home directory and the system's.
-const HOME_SECRETS: [&str; 20] = [
-    ".ssh",
-    ".aws",
-    ".gnupg",
-    ".azure",
-    ".kube",
-    ".netrc",
-    ".git-credentials",
-    ".pgpass",
-    ".my.cnf",
-    ".vault-token",
-    ".password-store",
-    ".docker/config.json",
-    ".config/gcloud",
-    ".config/gh",
-    ".config/op",
-    ".config/hub",
-    ".cargo/credentials",
-    ".cargo/credentials.toml",
-    ".local/share/keyrings",
-    ".pypirc",
-];
-const SYSTEM_SECRETS: [&str; 7] = [
-    "/etc/shadow",
-    "/etc/shadow-",
-    "/etc/gshadow",
-    "/etc/gshadow-",
-    "/etc/sudoers",
-    "/etc/sudoers.d",
-    "/etc/ssl/private",
-];
 /// Sockets that lead out of the sandbox, or to who could be asked to do so.
 const SYSTEM_SOCKETS: [&str; 8] = [
     "/run/dbus/system_bus_socket",
@@ -97,31 +65,25 @@ const SYSTEM_SOCKETS: [&str; 8] = [
 const USER_SOCKETS: [&str; 9] =
     ["bus", "systemd", "gnupg", "keyring", "pulse", "pipewire-0", "wayland-0", "docker.sock", "podman"];
 
-/// The paths that are hidden unasked on this machine: those of the lists that exist, and what they lead to.
-pub(crate) fn hidden_unasked(home: Option<&Path>, uid: u32, agent: Option<&OsStr>) -> Vec<PathBuf> {
-    let mut candidates: Vec<PathBuf> = Vec::new();
-    if let Some(home) = home.filter(|home| home.is_absolute()) {
-        candidates.extend(HOME_SECRETS.iter().map(|name| home.join(name)));
-    }
-    candidates.extend(SYSTEM_SECRETS.iter().chain(&SYSTEM_SOCKETS).map(PathBuf::from));
+/// The paths that are hidden whatever the policy says, unless they are shown by name: those of the lists that exist.
+pub(crate) fn hidden_unasked(uid: u32, agent: Option<&OsStr>) -> Vec<PathBuf> {
+    let mut candidates: Vec<PathBuf> = SYSTEM_SOCKETS.iter().map(PathBuf::from).collect();
     let runtime = PathBuf::from(format!("/run/user/{uid}"));
     if runtime.is_dir() {
         candidates.extend(USER_SOCKETS.iter().map(|name| runtime.join(name)));
     }
     candidates.extend(agent.map(PathBuf::from));
-    let mut hidden = Vec::new();
-    for path in candidates {
-        if path.symlink_metadata().is_ok() {
-            with_target(&path, &mut hidden);
-        }
-    }
-    hidden
+    candidates.retain(|path| path.symlink_metadata().is_ok());
+    candidates
 }
 
-/// A path to hide, and the file that it leads to where that lies elsewhere.
-pub(crate) fn with_target(path: &Path, hidden: &mut Vec<PathBuf>) {
+/// A path inside to hide, and the file that it leads to where that lies elsewhere. `root` is the directory of the host
+/// that is `/` inside.
+pub(crate) fn with_target(root: &Path, path: &Path, hidden: &mut Vec<PathBuf>) {
     let Some(path) = normal(path) else { return };
-    let target = path.canonicalize().ok().filter(|target| {
+    let on_host = root.join(path.strip_prefix("/").unwrap_or(&path));
+    let inside = |target: PathBuf| Some(Path::new("/").join(target.strip_prefix(root).ok()?));
+    let target = on_host.canonicalize().ok().and_then(inside).filter(|target| {
         // A link to /dev/null says that there is nothing to see; the device is not a secret.
         *target != path && !["/dev", "/proc", "/sys"].iter().any(|own| target.starts_with(own))
     });

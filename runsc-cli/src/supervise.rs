@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use jail::cgroup::Cleaner;
+use crate::enforce::denied::Denied;
 use nix::errno::Errno;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{kill, SigSet, Signal};
@@ -75,6 +76,7 @@ pub(crate) struct Supervisor {
     signals: Signals,
     control: Control,
     children: Children,
+    denied: Denied,
     outcome: Option<Outcome>,
     sentry_alive: bool,
     gofer_alive: bool,
@@ -95,11 +97,12 @@ enum Clock {
 }
 
 impl Supervisor {
-    pub(crate) fn new(signals: Signals, control: Control, children: Children) -> Supervisor {
+    pub(crate) fn new(signals: Signals, control: Control, children: Children, denied: Denied) -> Supervisor {
         Supervisor {
             signals,
             control,
             children,
+            denied,
             outcome: None,
             sentry_alive: true,
             gofer_alive: true,
@@ -124,6 +127,7 @@ impl Supervisor {
         // Its last word may still be on the way when its end is already known.
         self.hear();
         self.sweep();
+        self.denied.sum_up();
         let outcome =
             self.outcome.unwrap_or_else(|| Outcome::setup_failed("the sentry ended without a word"));
         match outcome.outcome {
@@ -224,6 +228,8 @@ impl Supervisor {
                 self.outcome.get_or_insert(outcome);
                 self.clock = Clock::Last(Instant::now() + PATIENCE);
             }
+            Ok(Some(Report::Denied(denial))) => self.denied.one(&denial),
+            Ok(Some(Report::Denials(counts))) => self.denied.add(counts),
             Ok(Some(Report::Stopped(_))) => {
                 // The caller's shell is to see that its job has stopped. SIGCONT wakes us, and is passed on.
                 let _ = kill(getpid(), Signal::SIGSTOP);

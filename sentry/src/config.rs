@@ -36,6 +36,9 @@ pub struct SentryConfig {
     /// Whether each refusal is to be described, and not only counted.
     #[serde(default)]
     pub describe_denials: bool,
+    /// Whether there is no network at all, not even loopback.
+    #[serde(default)]
+    pub offline: bool,
     /// Absolute guest paths that do not exist inside.
     #[serde(with = "byte_strings")]
     pub hide: Vec<Vec<u8>>,
@@ -103,6 +106,9 @@ pub struct Mount {
     #[serde(with = "byte_string")]
     pub dest: Vec<u8>,
     pub mode: MountMode,
+    /// The most bytes that an overlay or a tmpfs may take.
+    #[serde(default)]
+    pub size: Option<u64>,
 }
 
 /// How writes to a mount are taken.
@@ -115,6 +121,8 @@ pub enum MountMode {
     Rw,
     /// Into a layer in the sentry's memory.
     Overlay,
+    /// There is nothing but what is written, in the sentry's memory; no tree is looked at.
+    Tmpfs,
 }
 
 /// A standard stream as the caller left it.

@@ -93,12 +93,7 @@ struct Described {
 impl Denials {
     #[must_use]
     pub fn new(sink: Option<Sink>) -> Denials {
-        Denials {
-            counts: Mutex::default(),
-            described: Mutex::default(),
-            sink,
-            dropped: AtomicU64::new(0),
-        }
+        Denials { counts: Mutex::default(), described: Mutex::default(), sink, dropped: AtomicU64::new(0) }
     }
 
     /// Counts one, and describes it where that is wanted and not too much. `now` is a clock in nanoseconds.

@@ -148,10 +148,8 @@ mod tests {
     use super::{Action, CallPolicy, CallRule, Compare, Condition, Guard, Verdict};
 
     fn rule(calls: &[u16], when: &[(u8, u64, Compare, u64)], action: Action, place: u32) -> CallRule {
-        let when = when
-            .iter()
-            .map(|&(arg, mask, compare, value)| Condition { arg, mask, compare, value })
-            .collect();
+        let when =
+            when.iter().map(|&(arg, mask, compare, value)| Condition { arg, mask, compare, value }).collect();
         CallRule { calls: calls.to_vec(), when, action, place }
     }
 

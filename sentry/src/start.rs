@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use platform::{Platform, Reply, Thread};
 
 use crate::boot::Start;
-use crate::config::{MountMode, SentryConfig, Stream};
+use crate::config::{Mount, MountMode, SentryConfig, Stream};
 use crate::control::{Command, Control, Outcome, Report};
 use crate::cred::Cred;
 use crate::denials::{Denials, Sink};
@@ -20,12 +20,12 @@ use crate::fsimpl::overlay::OverlayFs;
 use crate::fsimpl::proc::ProcFs;
 use crate::fsimpl::tmpfs::{self, TmpFs};
 use crate::fsimpl::{dev, pidfd};
+use crate::guard::Guard;
 use crate::kernel::task::{NewTask, TaskSignals, Then};
 use crate::kernel::thread_group::{GroupState, NewGroup, SigHand};
 use crate::kernel::{
     hooks, signals, ExitStatus, FsContext, Kernel, Stop, Task, ThreadGroup, TraceSink, FIRST_PID, INIT_PID,
 };
-use crate::guard::Guard;
 use crate::limits::{resource, Limit, Limits};
 use crate::loader::{self, ExecArgs, ExecEnv, Loaded};
 use crate::mm::{account, AddressSpace};
@@ -66,8 +66,11 @@ fn set_up(start: Start) -> Result<Arc<Kernel>, Outcome> {
         .map_err(|e| Outcome::setup_failed(format!("the gofer does not answer: {e}")))?;
     crate::host_facts::host_facts_capture(proc_files);
     account::configure(config.limits.memory, file_bound(&config), usage);
+    if config.offline {
+        crate::net::names::go_offline();
+    }
     let poller = HostPoller::new().map_err(failed("cannot make the poller of host descriptors"))?;
-    let mounts = mount_tree(&config, Arc::new(client)).map_err(failed("cannot mount the root"))?;
+    let mounts = mount_tree(&config, Arc::new(client))?;
     let kernel = make_kernel(&config, platform, mounts, trace, &control);
     let devices = mount_virtual(&kernel, &config).map_err(failed("cannot mount /proc, /dev and /sys"))?;
     hooks::set_pidfd(make_pidfd, pidfd_target);
@@ -85,23 +88,40 @@ fn set_up(start: Start) -> Result<Arc<Kernel>, Outcome> {
 }
 
 /// The root and what the command line laid over it.
-fn mount_tree(config: &SentryConfig, client: Arc<Client>) -> Result<Arc<Namespace>, Errno> {
+fn mount_tree(config: &SentryConfig, client: Arc<Client>) -> Result<Arc<Namespace>, Outcome> {
     let mut tree: Option<Arc<Namespace>> = None;
     for m in &config.mounts {
-        let options = HostOptions { mounted_at: m.dest.clone(), ..HostOptions::default() };
-        let host = HostFs::new(client.clone(), m.tree, options)?;
-        let fs: Arc<dyn FileSystem> = match m.mode {
-            MountMode::Overlay => OverlayFs::new(&host, config.limits.disk)?,
-            MountMode::Ro | MountMode::Rw => Arc::new(host),
-        };
-        let read_only = m.mode == MountMode::Ro;
-        let options = MountOptions { read_only, by_policy: true, ..MountOptions::default() };
-        match &tree {
-            None => tree = Some(Namespace::new(fs, options, &config.hide)),
-            Some(t) => drop(t.mount_at(&m.dest, fs, options)?),
-        }
+        let place = String::from_utf8_lossy(&m.dest);
+        mount_one(config, &client, m, &mut tree).map_err(failed(&format!("cannot mount {place}")))?;
     }
-    tree.ok_or(Errno::EINVAL)
+    tree.ok_or_else(|| Outcome::setup_failed("there is no root to mount"))
+}
+
+fn mount_one(
+    config: &SentryConfig,
+    client: &Arc<Client>,
+    m: &Mount,
+    tree: &mut Option<Arc<Namespace>>,
+) -> Result<(), Errno> {
+    let host = || {
+        let options = HostOptions { mounted_at: m.dest.clone(), ..HostOptions::default() };
+        HostFs::new(client.clone(), m.tree, options)
+    };
+    let fs: Arc<dyn FileSystem> = match m.mode {
+        MountMode::Overlay => OverlayFs::new(&host()?, m.size.or(config.limits.disk))?,
+        MountMode::Tmpfs => {
+            let size = m.size.or_else(|| file_bound(config));
+            TmpFs::new(tmpfs::Options { size, ..Default::default() })?
+        }
+        MountMode::Ro | MountMode::Rw => Arc::new(host()?),
+    };
+    let read_only = m.mode == MountMode::Ro;
+    let options = MountOptions { read_only, by_policy: true, ..MountOptions::default() };
+    match tree {
+        None => *tree = Some(Namespace::new(fs, options, &config.hide)),
+        Some(t) => drop(t.mount_at(&m.dest, fs, options)?),
+    }
+    Ok(())
 }
 
 /// The most bytes that all files in our memory may take, and what `/dev/shm` shows as its size: what `--disk` says, and

@@ -104,7 +104,7 @@ impl Socket {
         if self.family == libc::AF_INET6 && self.v6_only() && to.is_ipv4() {
             return Err(Errno::ENETUNREACH);
         }
-        if !canonical(to.ip()).is_loopback() {
+        if !names::reachable(to.ip()) {
             return Err(Errno::ENETUNREACH);
         }
         let local = self.source_for(to)?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 
 use linux_abi::{Errno, Result};
@@ -102,7 +102,19 @@ pub fn find_inode(inode: &InodeRef) -> Result<Option<Arc<Socket>>> {
 /// Whether packets to this address would come back to this machine.
 pub fn is_local(ip: IpAddr) -> bool {
     let ip = canonical(ip);
-    ip.is_loopback() || ip.is_unspecified()
+    ip.is_unspecified() || reachable(ip)
+}
+
+static OFFLINE: AtomicBool = AtomicBool::new(false);
+
+/// From now on there is no network, not even loopback.
+pub fn go_offline() {
+    OFFLINE.store(true, Ordering::Relaxed);
+}
+
+/// Whether there is a way to an address.
+pub fn reachable(ip: IpAddr) -> bool {
+    canonical(ip).is_loopback() && !OFFLINE.load(Ordering::Relaxed)
 }
 
 /// Where a packet to the unspecified address goes: loopback, as on Linux.

@@ -207,7 +207,7 @@ impl Socket {
         if to.port() == 0 {
             return Err(Errno::EINVAL);
         }
-        if !canonical(to.ip()).is_loopback() {
+        if !names::reachable(to.ip()) {
             return Err(Errno::ENETUNREACH);
         }
         let source = self.source_for(to)?;
