@@ -135,7 +135,7 @@ pub(crate) fn shell() -> OsString {
 
 #[cfg(test)]
 mod tests {
-    use super::{variables, Identity};
+    use super::{variables, Env, Identity};
     use std::ffi::OsString;
 
     fn run(set: &[&str], pass: &[&str]) -> Result<Vec<String>, String> {
