@@ -6,8 +6,8 @@ use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use jail::cgroup::Cleaner;
 use crate::enforce::denied::Denied;
+use jail::cgroup::Cleaner;
 use nix::errno::Errno;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{kill, SigSet, Signal};

@@ -261,7 +261,8 @@ fn a_gofer_that_hangs_holds_up_who_asks_it() {
     let dir = TempDir::new();
     fs::write(dir.join("asked"), "came\n").expect("a file in our own directory");
     // The shell's own loop makes calls all the time, none of which concerns a file; `cat` cannot even start.
-    let text = "echo ready; read go; cat asked & n=0; while [ $n -lt 2000 ]; do n=$((n+1)); umask >/dev/null; \
+    let text =
+        "echo ready; read go; cat asked & n=0; while [ $n -lt 2000 ]; do n=$((n+1)); umask >/dev/null; \
                 echo; done; echo looped; wait";
     let mut command = do_command(Who::Caller, &["sh", "-c", text]);
     let mut child = command
