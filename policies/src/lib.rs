@@ -9,7 +9,9 @@
 
 pub mod bpf;
 pub mod calls;
+pub mod compile;
 mod constants;
+pub mod decide;
 pub mod filter;
 pub mod groups;
 pub mod model;
