@@ -124,6 +124,7 @@ impl Filter {
         if let Some(errno) = conditions.strip_prefix("errno ") {
             let errno = errno.trim();
             let errno = constants::errno(errno).ok_or_else(|| format!("unknown error number `{errno}`"))?;
+            let errno = errno.unsigned_abs();
             self.allowed.insert(number, Vec::new());
             self.refused.entry(errno).or_default().insert(number, Vec::new());
             return Ok(());

@@ -10,11 +10,18 @@
 pub mod bpf;
 pub mod calls;
 pub mod compile;
-mod constants;
+pub mod constants;
 pub mod decide;
+pub mod diagnostic;
 pub mod filter;
 pub mod groups;
+mod load;
+mod merge;
 pub mod model;
+pub mod profiles;
+pub mod read;
 pub mod units;
 
 pub use filter::{own_filter, Filter, Mismatch, OwnProcess};
+pub use load::{load, load_text, Loaded};
+pub use read::Context;
