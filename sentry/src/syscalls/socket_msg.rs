@@ -75,11 +75,22 @@ fn iovec(cx: &Ctx<'_>, iov: u64, count: u64) -> Result<Ranges, Errno> {
 
 pub fn sendmmsg(cx: &mut Ctx<'_>, fd: Fd, vec: u64, count: u32, flags: i32) -> SysResult {
     let (file, s) = open_socket(cx, fd)?;
-    // Each run may wait at one message; those before it are counted in the scratch.
+    several(cx, vec, count, |cx, _, at| send_one(cx, &file, &s, at, flags))
+}
+
+/// Goes through an array of `struct mmsghdr`, noting each message's length, until one fails or all are done; how many
+/// were done, unless it was none. Each run of the call may wait at one message; those before it are counted in the
+/// scratch.
+fn several(
+    cx: &mut Ctx<'_>,
+    vec: u64,
+    count: u32,
+    mut one: impl FnMut(&mut Ctx<'_>, u32, UserPtr<MsgHdr>) -> SysResult,
+) -> SysResult {
     let mut done = cx.block.scratch.take().and_then(|b| b.downcast::<u32>().ok()).map_or(0, |n| *n);
     while done < count.min(MAX_MESSAGES) {
         let at = vec.wrapping_add(u64::from(done) * 64);
-        match send_one(cx, &file, &s, UserPtr::new(at), flags) {
+        match one(cx, done, UserPtr::new(at)) {
             Ok(n) => {
                 cx.mem.write(at.wrapping_add(56), &(n as u32).to_le_bytes())?;
                 cx.block.progress = 0;
@@ -428,27 +439,10 @@ pub fn recvmmsg(
         let ns = timeout.read_opt(&cx.mem)?.map(super::readiness::timespec).transpose()?;
         super::readiness::set_timeout(cx, ns);
     }
-    let mut done = cx.block.scratch.take().and_then(|b| b.downcast::<u32>().ok()).map_or(0, |n| *n);
     const MSG_WAITFORONE: i32 = 0x10000;
-    let mut now = flags & !MSG_WAITFORONE;
-    while done < count.min(MAX_MESSAGES) {
-        if done > 0 && flags & MSG_WAITFORONE != 0 {
-            now |= libc::MSG_DONTWAIT;
-        }
-        let at = vec.wrapping_add(u64::from(done) * 64);
-        match receive_one(cx, &file, &s, UserPtr::new(at), now) {
-            Ok(n) => {
-                cx.mem.write(at.wrapping_add(56), &(n as u32).to_le_bytes())?;
-                cx.block.progress = 0;
-                done += 1;
-            }
-            Err(Stop::Errno(_)) if done > 0 => break,
-            Err(Stop::Block(r)) => {
-                cx.block.scratch = Some(Box::new(done));
-                return Err(Stop::Block(r));
-            }
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(done.into())
+    several(cx, vec, count, |cx, done, at| {
+        let patient = done == 0 || flags & MSG_WAITFORONE == 0;
+        let now = if patient { flags } else { flags | libc::MSG_DONTWAIT };
+        receive_one(cx, &file, &s, at, now & !MSG_WAITFORONE)
+    })
 }
