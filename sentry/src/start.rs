@@ -180,6 +180,7 @@ fn make_kernel(
             let _ = on_stop.send(&Report::Stopped(signal));
         }),
         trace: trace.map(trace_to),
+        ipc: Default::default(),
         pi: Default::default(),
         guard: config.calls.clone().map(Guard::new),
         denials: Denials::new(describe.then(|| {

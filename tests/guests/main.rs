@@ -15,6 +15,7 @@ mod events;
 mod files;
 mod files_more;
 mod futexes;
+mod ipc;
 mod kit;
 mod memory;
 mod pointers;

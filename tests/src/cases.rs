@@ -47,6 +47,9 @@ macro_rules! with_cases {
             pointers in pointers {
                 paths buffers edges
             }
+            ipc in ipc {
+                segments segment_errors semaphores semaphore_waits messages posix_queues
+            }
             futexes in futexes {
                 pi_words pi_waiters pi_limits pi_owner_dies pi_mutexes requeues robust_killed robust_exec waitv
             }

@@ -16,6 +16,7 @@ use crate::vfs::{Attrs, FileKind, FileOps, Inode, InodeRef};
 pub const DEV_SOCK: u64 = 0x9;
 pub const DEV_PIPE: u64 = 0xf;
 pub const DEV_ANON: u64 = 0x10;
+pub const DEV_MQUEUE: u64 = 0x13;
 
 /// The next inode number, shared by all kinds, as on Linux.
 pub fn next_ino() -> u64 {

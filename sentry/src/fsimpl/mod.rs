@@ -6,6 +6,7 @@ pub mod dev;
 pub mod epoll;
 pub mod eventfd;
 pub mod host;
+pub mod mqueue;
 pub mod overlay;
 pub mod pidfd;
 pub mod pipe;

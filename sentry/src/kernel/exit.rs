@@ -53,6 +53,8 @@ pub fn finish_vfork(task: &Arc<Task>) {
 
 fn end_group(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, status: ExitStatus) {
     group.extras.stop_timers();
+    let undo = std::mem::take(&mut *group.extras.sem_undo.lock());
+    kernel.undo_semaphores(group.pid, undo);
     // A zombie runs no program any more: its file may be written again.
     let program = group.exe.lock().take();
     drop(program);

@@ -12,6 +12,7 @@ pub mod extras;
 pub mod fs_context;
 pub mod hooks;
 pub mod memory;
+pub mod ipc;
 pub mod mm_ops;
 pub mod pi;
 pub mod ready;
@@ -89,6 +90,8 @@ pub struct Kernel {
     pub stopped: Box<dyn Fn(i32) + Send + Sync>,
     /// Where the lines of the trace go.
     pub trace: Option<TraceSink>,
+    /// System V IPC.
+    pub ipc: ipc::Ipc,
     /// PI futexes that are waited for.
     pub pi: pi::PiTable,
     /// The policy's rules on calls, where there are any.

@@ -47,6 +47,12 @@ impl SigInfo {
         i.put(20, &uid.to_le_bytes());
         i
     }
+    /// With a value, as sigqueue(3) and mq_notify(3) send it: `si_pid`, `si_uid`, `si_value`.
+    pub fn value(signo: Signo, code: i32, pid: i32, uid: u32, value: u64) -> SigInfo {
+        let mut i = SigInfo::user(signo, code, pid, uid);
+        i.put(24, &value.to_le_bytes());
+        i
+    }
     /// SIGCHLD: `si_pid`, `si_uid`, `si_status`, times in clock ticks.
     pub fn child(code: i32, pid: i32, uid: u32, status: i32, utime: u64, stime: u64) -> SigInfo {
         let mut i = SigInfo::user(libc::SIGCHLD, code, pid, uid);

@@ -7,7 +7,7 @@ use crate::kernel::{Ctx, SysResult};
 use crate::syscalls::args::FromArg;
 use crate::syscalls::{fs_attr, fs_copy, fs_dir, fs_fcntl, fs_io, fs_open, fs_path, fs_stat, fs_xattr};
 use crate::syscalls::{futex, identity, prctl, sched, system, time};
-use crate::syscalls::{process, signals};
+use crate::syscalls::{mqueue, msg, process, sem, shm, signals};
 
 /// One system call.
 pub struct Entry {
@@ -275,6 +275,26 @@ pub static ENTRIES: &[Entry] = &[
     call!(157, prctl, [V, V, V, V, V], prctl::prctl),
     call!(158, arch_prctl, [V, V], prctl::arch_prctl, CallShape::LOCAL),
     call!(317, seccomp, [V, V, V], crate::syscalls::seccomp::seccomp),
+    // --- System V IPC (syscalls/shm.rs, sem.rs, msg.rs)
+    call!(29, shmget, [V, V, V], shm::shmget),
+    call!(30, shmat, [V, V, V], shm::shmat),
+    call!(31, shmctl, [V, V, V], shm::shmctl),
+    call!(64, semget, [V, V, V], sem::semget),
+    call!(65, semop, [V, ina(2, 6), V], sem::semop),
+    call!(66, semctl, [V, V, V, V], sem::semctl),
+    call!(67, shmdt, [V], shm::shmdt),
+    call!(68, msgget, [V, V], msg::msgget),
+    call!(69, msgsnd, [V, V, V, V], msg::msgsnd),
+    call!(70, msgrcv, [V, V, V, V, V], msg::msgrcv),
+    call!(71, msgctl, [V, V, V], msg::msgctl),
+    call!(220, semtimedop, [V, ina(2, 6), V, ins(16)], sem::semtimedop),
+    // --- POSIX message queues (syscalls/mqueue.rs)
+    call!(240, mq_open, [S, V, V, ins(64)], mqueue::mq_open),
+    call!(241, mq_unlink, [S], mqueue::mq_unlink),
+    call!(242, mq_timedsend, [V, inb(2), V, V, ins(16)], mqueue::mq_timedsend),
+    call!(243, mq_timedreceive, [V, outb(2), V, V, ins(16)], mqueue::mq_timedreceive),
+    call!(244, mq_notify, [V, ins(64)], mqueue::mq_notify),
+    call!(245, mq_getsetattr, [V, ins(64), outs(64)], mqueue::mq_getsetattr),
     // --- signals (syscalls/signals.rs)
     call!(13, rt_sigaction, [V, ins(32), outs(32), V], signals::rt_sigaction),
     call!(14, rt_sigprocmask, [V, ins(8), outs(8), V], signals::rt_sigprocmask),
