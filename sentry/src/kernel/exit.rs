@@ -37,7 +37,11 @@ pub fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus) -> u64 
     }
     let clear = task.clear_child_tid.swap(0, Ordering::SeqCst);
     // With nobody left to see the word, writing it is only work (and Linux does not either, for the last user of it).
-    if Arc::strong_count(&task.mm()) <= 2 && last {
+    let mm = task.mm();
+    if Arc::strong_count(&mm) <= 2 && last {
+        // What was mapped is let go now: the stub ends later, and attachments of shared memory are counted meanwhile.
+        let table = mm.change_table(std::mem::take);
+        drop(table);
         0
     } else {
         clear
