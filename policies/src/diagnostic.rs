@@ -243,6 +243,25 @@ impl Source {
         }
     }
 
+    /// The place of an origin in this file, up to the end of the word or string that begins there.
+    fn place_of(&self, origin: &Origin) -> Place {
+        let start =
+            self.lines.get((origin.line as usize).saturating_sub(1)).copied().unwrap_or(self.text.len());
+        let line = self.text.get(start..).unwrap_or_default();
+        let column = (origin.column as usize).saturating_sub(1);
+        let start = start + line.char_indices().nth(column).map_or(0, |(offset, _)| offset);
+        let rest = self.text.get(start..).unwrap_or_default();
+        let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''));
+        let inner = rest.get(quote.map_or(0, char::len_utf8)..).unwrap_or_default();
+        let length = match quote {
+            Some(quote) => inner.find([quote, '\n']).map_or(inner.len(), |end| end + 1) + 1,
+            None => {
+                inner.find(|c: char| c.is_whitespace() || matches!(c, ',' | '}' | '=')).unwrap_or(inner.len())
+            }
+        };
+        self.place(&(start..start + length.max(1)))
+    }
+
     pub(crate) fn place(&self, span: &Range<usize>) -> Place {
         let origin = self.origin(span.start);
         let (line, start) = self.line_of(span.start);
@@ -257,6 +276,29 @@ impl Source {
         let caret = column - skip;
         let room = line.chars().count().saturating_sub(caret).max(1);
         Place { origin, length: spanned.clamp(1, room) as u32, line, caret: caret as u32 }
+    }
+}
+
+/// The texts of a policy's files, to show what an origin names.
+#[derive(Clone, Debug, Default)]
+pub struct Sources(Vec<Arc<Source>>);
+
+impl Sources {
+    pub(crate) fn add(&mut self, source: Source) {
+        self.0.push(Arc::new(source));
+    }
+
+    /// The place that an origin names, with its line where the file is among these.
+    #[must_use]
+    pub fn place(&self, origin: &Origin) -> Place {
+        let source = self.0.iter().find(|source| source.name == origin.file);
+        source.map_or_else(|| Place::bare(origin.clone()), |source| source.place_of(origin))
+    }
+
+    /// The line that an origin names.
+    #[must_use]
+    pub fn line(&self, origin: &Origin) -> Option<String> {
+        Some(self.place(origin).line).filter(|line| !line.is_empty())
     }
 }
 

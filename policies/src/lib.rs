@@ -9,6 +9,7 @@
 
 pub mod bpf;
 pub mod calls;
+mod check;
 pub mod compile;
 pub mod constants;
 pub mod decide;
@@ -22,6 +23,7 @@ pub mod profiles;
 pub mod read;
 pub mod units;
 
+pub use check::check;
 pub use filter::{own_filter, Filter, Mismatch, OwnProcess};
 pub use load::{load, load_text, Loaded};
 pub use read::Context;

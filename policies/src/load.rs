@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::diagnostic::{did_you_mean, Diagnostic, Diagnostics, Place, Source};
+use crate::diagnostic::{did_you_mean, Diagnostic, Diagnostics, Place, Source, Sources};
 use crate::model::Policy;
 use crate::read::limits;
 use crate::read::{self, Context, Extends, Format, Layer};
@@ -23,6 +23,8 @@ pub struct Loaded {
     pub extends: Vec<Policy>,
     /// What is probably not meant so, but can be read.
     pub warnings: Vec<Diagnostic>,
+    /// The texts of its files.
+    pub sources: Sources,
 }
 
 /// Loads a policy file or a shipped profile.
@@ -50,6 +52,7 @@ pub fn load_text(name: &str, text: &str, format: Format, context: &Context) -> R
     let mut loader = Loader::new(context);
     let source = Source::new(name, text.to_owned());
     let layer = read::layer(&source, format, context).map_err(Diagnostics)?;
+    loader.sources.add(source);
     let base = Base { shown: PathBuf::from(name), directory: Some(context.directory.clone()) };
     loader.chain.push((Key::Text, name.to_owned()));
     let root = loader.add(Key::Text, layer, &base)?;
@@ -89,11 +92,19 @@ struct Loader<'c> {
     /// From the first file to the one that is being read.
     chain: Vec<(Key, String)>,
     warnings: Vec<Diagnostic>,
+    sources: Sources,
 }
 
 impl<'c> Loader<'c> {
     fn new(context: &'c Context) -> Self {
-        Self { context, files: Vec::new(), known: HashMap::new(), chain: Vec::new(), warnings: Vec::new() }
+        Self {
+            context,
+            files: Vec::new(),
+            known: HashMap::new(),
+            chain: Vec::new(),
+            warnings: Vec::new(),
+            sources: Sources::default(),
+        }
     }
 
     /// A file; `from` is the entry that named it.
@@ -125,6 +136,7 @@ impl<'c> Loader<'c> {
         let format = Format::of(&shown, &source.text);
         let layer = read::layer(&source, format, &self.context.below(&directory));
         let layer = layer.map_err(|errors| self.with_chain(errors))?;
+        self.sources.add(source);
         let index =
             self.add(key, layer, &Base { shown: PathBuf::from(&shown), directory: Some(directory) })?;
         self.chain.pop();
@@ -140,6 +152,7 @@ impl<'c> Loader<'c> {
         let source = Source::new(profile.name, profile.text.to_owned());
         let layer = read::layer(&source, Format::Toml, self.context);
         let layer = layer.map_err(|errors| self.with_chain(errors))?;
+        self.sources.add(source);
         let index = self.add(key, layer, &Base { shown: PathBuf::from(profile.name), directory: None })?;
         self.chain.pop();
         Ok(index)
@@ -225,7 +238,7 @@ impl<'c> Loader<'c> {
         }
         let edges = self.files.get(root).map(|(_, edges)| edges.clone()).unwrap_or_default();
         let extends = edges.into_iter().map(|edge| self.joined(edge)).collect();
-        Ok(Loaded { policy, extends, warnings: self.warnings })
+        Ok(Loaded { policy, extends, warnings: self.warnings, sources: self.sources })
     }
 
     fn joined(&self, root: usize) -> Policy {

@@ -11,6 +11,7 @@ mod failure;
 mod launch;
 mod log;
 mod paths;
+mod policy;
 mod roles;
 mod status;
 mod supervise;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
 fn user_command(args: Vec<OsString>) -> u8 {
     let result = match cli::parse(args) {
         Ok(Invocation::Do(options)) => launch::run(&options),
+        Ok(Invocation::Policy(command)) => policy::run(&command),
         Ok(Invocation::Show(text)) => {
             log::print(&text);
             Ok(0)

@@ -1,0 +1,42 @@
+//! What can be read and is probably not meant so: rules that never decide, hidden paths that can be made anew, policies
+//! wider than what they extend.
+
+mod shadow;
+mod wider;
+
+use crate::diagnostic::Diagnostic;
+use crate::load::Loaded;
+use crate::model::{MountMode, Policy};
+
+/// All warnings about a policy, those of reading it among them, in the order of its files.
+#[must_use]
+pub fn check(loaded: &Loaded) -> Vec<Diagnostic> {
+    let mut found = loaded.warnings.clone();
+    found.extend(shadow::rules(loaded));
+    found.extend(hidden_below_writable(loaded, &loaded.policy));
+    for base in &loaded.extends {
+        found.extend(wider::than(loaded, base));
+    }
+    found.dedup();
+    found
+}
+
+/// What is hidden below a writable mount does not exist inside, so the program may make it, for real.
+fn hidden_below_writable(loaded: &Loaded, policy: &Policy) -> Vec<Diagnostic> {
+    let writable = policy.files.mounts.iter().filter(|mount| mount.mode.value == MountMode::Rw);
+    let mut found = Vec::new();
+    for mount in writable {
+        let Some(source) = &mount.source else { continue };
+        for hidden in &policy.files.hide {
+            if hidden.path.starts_with(&source.path) || hidden.path.starts_with(&mount.at.value) {
+                let what = format!(
+                    "`{}` is hidden, and below what {} makes writable: the program can put another file there",
+                    hidden.text, mount.origin
+                );
+                let hint = "mount directories beside it instead";
+                found.push(Diagnostic::warning(loaded.sources.place(&hidden.origin), what).hint(hint));
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,45 @@
+//! `runsc policy`: writing and understanding policies. One file per sub-command.
+
+mod check;
+mod list;
+
+use std::ffi::OsStr;
+
+use clap::Subcommand;
+use policies::diagnostic::Diagnostics;
+use policies::{Context, Loaded};
+
+use crate::failure::Failure;
+use crate::log;
+
+/// The sub-commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Say what is wrong with policy files, or probably not meant so
+    Check(check::Options),
+    /// List the shipped profiles, the groups of calls, or the constants that conditions know
+    List(list::Options),
+}
+
+/// Runs a sub-command; gives the exit code.
+pub(crate) fn run(command: &PolicyCommand) -> Result<u8, Failure> {
+    match command {
+        PolicyCommand::Check(options) => check::run(options),
+        PolicyCommand::List(options) => {
+            list::run(options);
+            Ok(0)
+        }
+    }
+}
+
+/// A policy by file or name; what is wrong with it ends the command.
+#[expect(dead_code, reason = "the sub-commands that need a whole policy follow")]
+fn load(name: &OsStr) -> Result<Loaded, Failure> {
+    policies::load(name, &Context::of_caller())
+        .map_err(|errors: Diagnostics| Failure::new(errors.to_string()))
+}
+
+/// Prints a value for scripts.
+fn print_json(value: &serde_json::Value) {
+    log::print(&format!("{value:#}\n"));
+}
