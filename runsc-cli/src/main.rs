@@ -5,6 +5,7 @@
 
 mod cli;
 mod configure;
+mod doctor;
 mod enforce;
 mod environment;
 mod failure;
@@ -39,6 +40,7 @@ fn user_command(args: Vec<OsString>) -> u8 {
     let result = match cli::parse(args) {
         Ok(Invocation::Do(options)) => launch::run(&options),
         Ok(Invocation::Policy(command)) => policy::run(&command),
+        Ok(Invocation::Doctor { json }) => doctor::run(json),
         Ok(Invocation::Show(text)) => {
             log::print(&text);
             Ok(0)

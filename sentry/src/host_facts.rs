@@ -4,6 +4,8 @@
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
 
+use crate::mm::account;
+
 /// The most that is read of one file.
 const MAX: usize = 1 << 20;
 
@@ -13,6 +15,13 @@ pub struct HostFacts {
     /// The host's release and version (uname(2)).
     pub release: String,
     pub version: String,
+}
+
+/// A sandbox's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    pub total: u64,
+    pub used: u64,
 }
 
 static FACTS: OnceLock<HostFacts> = OnceLock::new();
@@ -49,6 +58,13 @@ impl HostFacts {
             }
         }
         String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// What there is and what is used of memory, in bytes, where the sandbox has less than the machine.
+    pub fn limited_memory(&self) -> Option<Memory> {
+        let machine = self.meminfo("MemTotal").map_or(u64::MAX, |kib| kib.saturating_mul(1024));
+        let total = account::limit().filter(|limit| *limit < machine)?;
+        Some(Memory { total, used: account::used().min(total) })
     }
 
     /// A number of `/proc/meminfo`, in KiB.

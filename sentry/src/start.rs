@@ -148,6 +148,9 @@ fn mount_virtual(kernel: &Arc<Kernel>, config: &SentryConfig) -> Result<Arc<TmpF
         sys,
         MountOptions { read_only: true, nosuid: true, noexec: true, nodev: true, ..plain() },
     )?;
+    let group = crate::fsimpl::cgroup::CgroupFs::new(kernel);
+    let options = MountOptions { read_only: true, nosuid: true, noexec: true, nodev: true, ..plain() };
+    tree.mount_at(b"/sys/fs/cgroup", group, options)?;
     Ok(devices)
 }
 

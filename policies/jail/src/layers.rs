@@ -106,7 +106,7 @@ impl Layers {
 }
 
 /// landlock_create_ruleset(2): the version of the interface.
-fn landlock_version() -> io::Result<i64> {
+pub(crate) fn landlock_version() -> io::Result<i64> {
     const VERSION: u32 = 1;
     // SAFETY: with a null attribute of size 0 and this flag the call only returns a number.
     let version =
@@ -117,7 +117,7 @@ fn landlock_version() -> io::Result<i64> {
     Ok(version)
 }
 
-fn seccomp_filter_available() -> io::Result<()> {
+pub(crate) fn seccomp_filter_available() -> io::Result<()> {
     const SECCOMP_GET_ACTION_AVAIL: u32 = 2;
     let action: u32 = libc::SECCOMP_RET_KILL_PROCESS;
     // SAFETY: the call reads one u32 from a live reference.

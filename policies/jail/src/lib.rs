@@ -16,6 +16,7 @@ pub mod inherited;
 mod layers;
 mod limits;
 mod privileges;
+pub mod probe;
 mod root;
 mod seal;
 pub mod spawn;

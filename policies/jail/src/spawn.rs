@@ -64,13 +64,7 @@ pub fn sentry(layers: &mut Layers, program: &Program<'_>) -> io::Result<Waiting>
             (granted, prepared.clone_waiting(granted))
         }
     };
-    for (layer, flag) in NAMESPACES {
-        if granted & flag != 0 {
-            layers.hold(layer);
-        } else if !layers.missing.iter().any(|missing| missing.layer == layer) {
-            layers.miss(layer, NEEDS_USER_NAMESPACE);
-        }
-    }
+    hold(layers, granted);
     let started = started?;
     if started.foreign {
         layers.hold(Layer::ForeignIdentity);
@@ -78,10 +72,52 @@ pub fn sentry(layers: &mut Layers, program: &Program<'_>) -> io::Result<Waiting>
     Ok(started)
 }
 
+/// Enters into `layers` which namespaces there are.
+pub(crate) fn hold(layers: &mut Layers, granted: i32) {
+    for (layer, flag) in NAMESPACES {
+        if granted & flag != 0 {
+            layers.hold(layer);
+        } else if !layers.missing.iter().any(|missing| missing.layer == layer) {
+            layers.miss(layer, NEEDS_USER_NAMESPACE);
+        }
+    }
+}
+
+/// What [`sentry`] would find, with a process that ends at once.
+pub(crate) fn probe(layers: &mut Layers) {
+    let granted = grantable(layers);
+    hold(layers, granted);
+    let foreign = if granted & libc::CLONE_NEWUSER != 0 {
+        geteuid().is_root() && may_map_nobody()
+    } else {
+        may_become_nobody()
+    };
+    if foreign {
+        layers.hold(Layer::ForeignIdentity);
+    }
+}
+
+/// Whether a user namespace of ours can have nobody in it: root of a namespace may map what exists there.
+fn may_map_nobody() -> bool {
+    let text = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    maps_nobody(&text)
+        && caps::has_cap(None, caps::CapSet::Effective, caps::Capability::CAP_SETUID).unwrap_or(false)
+}
+
+fn maps_nobody(map: &str) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_ascii_whitespace().map_while(|word| word.parse::<u64>().ok());
+        let (Some(first), Some(_), Some(count)) = (numbers.next(), numbers.next(), numbers.next()) else {
+            return false;
+        };
+        (first..first.saturating_add(count)).contains(&u64::from(NOBODY))
+    })
+}
+
 const NEEDS_USER_NAMESPACE: &str = "without a user namespace only for root";
 
 /// Finds out, one trial process each, which namespaces can be had together.
-fn grantable(layers: &mut Layers) -> i32 {
+pub(crate) fn grantable(layers: &mut Layers) -> i32 {
     let mut granted = 0;
     for (layer, flag) in NAMESPACES {
         match trial(granted | flag) {
@@ -339,16 +375,7 @@ fn map_ids(pid: Pid) -> io::Result<bool> {
 /// Whether this process could become nobody without a namespace of its own.
 fn may_become_nobody() -> bool {
     let has = |capability| caps::has_cap(None, caps::CapSet::Effective, capability).unwrap_or(false);
-    let known = |map: &str| {
-        let text = fs::read_to_string(map).unwrap_or_default();
-        text.lines().any(|line| {
-            let mut numbers = line.split_ascii_whitespace().map_while(|word| word.parse::<u64>().ok());
-            let (Some(first), Some(_), Some(count)) = (numbers.next(), numbers.next(), numbers.next()) else {
-                return false;
-            };
-            (first..first.saturating_add(count)).contains(&u64::from(NOBODY))
-        })
-    };
+    let known = |map: &str| maps_nobody(&fs::read_to_string(map).unwrap_or_default());
     geteuid().is_root()
         && has(caps::Capability::CAP_SETUID)
         && has(caps::Capability::CAP_SETGID)

@@ -1,6 +1,7 @@
 //! File systems, and files without one.
 
 pub mod anon;
+pub mod cgroup;
 pub mod clock;
 pub mod dev;
 pub mod epoll;

@@ -73,12 +73,21 @@ pub fn sysinfo(cx: &mut Ctx<'_>, buf: UserPtr<[u8; 112]>) -> SysResult {
     for (i, load) in host.loads.iter().enumerate() {
         word(8 + 8 * i, *load);
     }
-    word(32, bytes(host.totalram));
-    word(40, bytes(host.freeram));
-    word(48, bytes(host.sharedram));
-    word(56, bytes(host.bufferram));
-    word(64, bytes(host.totalswap));
-    word(72, bytes(host.freeswap));
+    match crate::host_facts::get().limited_memory() {
+        Some(m) => {
+            word(32, m.total);
+            word(40, m.total.saturating_sub(m.used));
+            word(48, crate::mm::account::file_bytes());
+        }
+        None => {
+            word(32, bytes(host.totalram));
+            word(40, bytes(host.freeram));
+            word(48, bytes(host.sharedram));
+            word(56, bytes(host.bufferram));
+            word(64, bytes(host.totalswap));
+            word(72, bytes(host.freeswap));
+        }
+    }
     out[80..82].copy_from_slice(&procs.to_le_bytes());
     out[104..108].copy_from_slice(&1u32.to_le_bytes());
     buf.write(&cx.mem, &out)?;

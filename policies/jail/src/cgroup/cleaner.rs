@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use landlock::{
@@ -34,7 +34,7 @@ impl Cleaner {
     /// Starts it for these directories.
     pub(super) fn start(dirs: &[PathBuf]) -> io::Result<Cleaner> {
         let (wait, alive) = pipe2(OFlag::O_CLOEXEC)?;
-        let places = dirs.iter().map(place).collect::<io::Result<Vec<_>>>()?;
+        let places = dirs.iter().map(|dir| place(dir)).collect::<io::Result<Vec<_>>>()?;
         // SAFETY: the launcher has one thread, so the child may go on as it is, in a copy of all memory.
         let pid = unsafe { raw_clone(0) };
         if pid < 0 {
@@ -65,7 +65,7 @@ impl Drop for Cleaner {
 
 type Directory = (OwnedFd, CString);
 
-fn place(dir: &PathBuf) -> io::Result<Directory> {
+fn place(dir: &Path) -> io::Result<Directory> {
     let (parent, name) = dir.parent().zip(dir.file_name()).ok_or(io::ErrorKind::InvalidInput)?;
     let parent = open(parent, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     Ok((parent, CString::new(name.as_bytes())?))

@@ -8,6 +8,7 @@ use linux_abi::{Errno, Result};
 use super::{net, random_uuid, Shared};
 use crate::host_facts;
 use crate::kernel::{Kernel, PID_MAX};
+use crate::mm::account;
 use crate::time;
 
 pub(super) enum Source {
@@ -40,6 +41,7 @@ const fn link(path: &'static str, to: &'static str) -> Global {
 }
 
 pub(super) static ENTRIES: &[Global] = &[
+    text("cgroups", |_, _| cgroups()),
     text("cmdline", |_, _| b"\n".to_vec()),
     text("cpuinfo", cpuinfo),
     fixed("devices", "Character devices:\n  1 mem\n  5 /dev/tty\n136 pts\n\nBlock devices:\n"),
@@ -78,7 +80,7 @@ pub(super) static ENTRIES: &[Global] = &[
     setting("sys/fs/mqueue/msgsize_default", "8192\n"),
     setting("sys/fs/mqueue/msgsize_max", "8192\n"),
     setting("sys/fs/mqueue/queues_max", "256\n"),
-    setting("sys/fs/nr_open", "1048576\n"),
+    text("sys/fs/nr_open", |k, _| format!("{}\n", k.limits.open_files.unwrap_or(1 << 20)).into_bytes()),
     setting("sys/fs/overflowgid", "65534\n"),
     setting("sys/fs/overflowuid", "65534\n"),
     setting("sys/fs/pipe-max-size", "1048576\n"),
@@ -121,7 +123,7 @@ pub(super) static ENTRIES: &[Global] = &[
     setting("sys/kernel/shmmax", "18446744073692774399\n"),
     setting("sys/kernel/shmmni", "4096\n"),
     fixed("sys/kernel/tainted", "0\n"),
-    setting("sys/kernel/threads-max", "32768\n"),
+    text("sys/kernel/threads-max", |k, _| format!("{}\n", k.limits.pids.unwrap_or(32768).min(32768)).into_bytes()),
     setting("sys/kernel/unprivileged_bpf_disabled", "2\n"),
     text("sys/kernel/version", |_, _| format!("{}\n", host_facts::get().version).into_bytes()),
     setting("sys/kernel/yama/ptrace_scope", "0\n"),
@@ -144,7 +146,7 @@ pub(super) static ENTRIES: &[Global] = &[
     setting("sys/vm/mmap_min_addr", "65536\n"),
     setting("sys/vm/mmap_rnd_bits", "28\n"),
     setting("sys/vm/nr_hugepages", "0\n"),
-    setting("sys/vm/overcommit_memory", "0\n"),
+    text("sys/vm/overcommit_memory", |_, _| if account::strict() { b"2\n".to_vec() } else { b"0\n".to_vec() }),
     setting("sys/vm/overcommit_ratio", "50\n"),
     setting("sys/vm/swappiness", "60\n"),
 ];
@@ -202,8 +204,55 @@ fn cpuinfo(k: &Kernel, _s: &Shared) -> Vec<u8> {
     blocks.collect::<String>().into_bytes()
 }
 
+/// Controllers, all in the one hierarchy that `/sys/fs/cgroup` shows (cgroups(7), `/proc/cgroups`).
+fn cgroups() -> Vec<u8> {
+    let mut out = String::from("#subsys_name\thierarchy\tnum_cgroups\tenabled\n");
+    for name in ["cpuset", "cpu", "cpuacct", "memory", "pids"] {
+        let _ = writeln!(out, "{name}\t0\t1\t1");
+    }
+    out.into_bytes()
+}
+
+/// The host's; under a limit (`--memory`) the sandbox is the machine.
 fn meminfo() -> Vec<u8> {
     let text = host_facts::get().read("meminfo");
+    if let Some(m) = host_facts::get().limited_memory() {
+        let (total, used) = (m.total >> 10, m.used >> 10);
+        let (free, files) = (total.saturating_sub(used), account::file_bytes() >> 10);
+        let mut out = String::new();
+        let mut row = |name: &str, kib: u64| {
+            let _ = writeln!(out, "{:<16}{kib:>8} kB", format!("{name}:"));
+        };
+        row("MemTotal", total);
+        row("MemFree", free);
+        row("MemAvailable", free);
+        row("Buffers", 0);
+        row("Cached", files);
+        row("SwapCached", 0);
+        row("Active", used);
+        row("Inactive", 0);
+        row("SwapTotal", 0);
+        row("SwapFree", 0);
+        row("Dirty", 0);
+        row("Writeback", 0);
+        row("AnonPages", used.saturating_sub(files));
+        row("Mapped", 0);
+        row("Shmem", files);
+        for name in ["KReclaimable", "Slab", "SReclaimable", "SUnreclaim", "KernelStack", "PageTables"] {
+            row(name, 0);
+        }
+        row("CommitLimit", total);
+        row("Committed_AS", used);
+        row("VmallocTotal", 34_359_738_367);
+        row("VmallocUsed", 0);
+        row("VmallocChunk", 0);
+        let _ = writeln!(out, "HugePages_Total:       0\nHugePages_Free:        0\nHugePages_Rsvd:        0");
+        let _ = writeln!(
+            out,
+            "HugePages_Surp:        0\nHugepagesize:       2048 kB\nHugetlb:               0 kB"
+        );
+        return out.into_bytes();
+    }
     if !text.is_empty() {
         return text.into_bytes();
     }
@@ -268,7 +317,11 @@ fn version(_k: &Kernel, _s: &Shared) -> Vec<u8> {
 }
 
 fn vmstat() -> Vec<u8> {
-    let free = host_facts::get().meminfo("MemFree").unwrap_or(0) / 4;
+    let facts = host_facts::get();
+    let free = match facts.limited_memory() {
+        Some(m) => m.total.saturating_sub(m.used) >> 12,
+        None => facts.meminfo("MemFree").unwrap_or(0) / 4,
+    };
     format!("nr_free_pages {free}\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\npgfault 0\npgmajfault 0\n")
         .into_bytes()
 }
