@@ -228,21 +228,12 @@ fn restrictions() -> Vec<Check> {
         let change: Vec<&str> = change.iter().map(String::as_str).collect();
         all.push(check(id, name, gives, found, &change));
     }
-    let found = match (
-        fs::read_to_string("/sys/module/apparmor/parameters/enabled"),
-        sysctl("kernel.yama.ptrace_scope"),
-    ) {
-        (apparmor, scope) => {
-            let apparmor = if apparmor.is_ok_and(|text| text.trim() == "Y") { "on" } else { "off" };
-            let detail =
-                format!("AppArmor {apparmor}, ptrace scope {}", scope.as_deref().unwrap_or("not a setting"));
-            if scope.and_then(|s| s.parse().ok()).is_some_and(|scope: i32| scope > 1) {
-                Err(io::Error::other(detail))
-            } else {
-                Ok(detail)
-            }
-        }
-    };
+    let apparmor = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    let apparmor = if apparmor.is_ok_and(|text| text.trim() == "Y") { "on" } else { "off" };
+    let scope = sysctl("kernel.yama.ptrace_scope");
+    let detail = format!("AppArmor {apparmor}, ptrace scope {}", scope.as_deref().unwrap_or("not a setting"));
+    let narrow = scope.and_then(|scope| scope.parse().ok()).is_some_and(|scope: i32| scope > 1);
+    let found = if narrow { Err(io::Error::other(detail)) } else { Ok(detail) };
     let change = set("kernel.yama.ptrace_scope", "1");
     let gives = "the sentry may look into its own guests";
     all.push(check("security-modules", "security modules", gives, found, &[&change]));
