@@ -125,10 +125,12 @@ fn mount_one(
 }
 
 /// The most bytes that all files in our memory may take, and what `/dev/shm` shows as its size: what `--disk` says, and
-/// at most half of the memory there is, as tmpfs(5) has it. `None` where the machine does not say how much that is.
+/// at most half of the machine's memory, as tmpfs(5) has it, and three quarters of the sandbox's. `None` where the machine does not say how much that is.
 fn file_bound(config: &SentryConfig) -> Option<u64> {
     let machine = crate::host_facts::get().meminfo("MemTotal").map(|kib| kib.saturating_mul(1024) / 2);
-    [config.limits.disk, config.limits.memory, machine].into_iter().flatten().min()
+    // Some is left to run the program that removes them again.
+    let memory = config.limits.memory.map(|bytes| bytes - bytes / 4);
+    [config.limits.disk, memory, machine].into_iter().flatten().min()
 }
 
 /// The file systems that are ours alone. Gives that of `/dev`.

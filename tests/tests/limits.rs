@@ -75,7 +75,7 @@ fn bad_limits_are_refused_before_anything_runs() {
         ("--hostname", ""),
         ("--user", "no-such-user-here"),
     ] {
-        let outcome = inside(Who::Caller, &[option, value], &["echo", "ran"]);
+        let outcome = inside(Who::Caller, &[&format!("{option}={value}")], &["echo", "ran"]);
         assert_eq!((outcome.code, outcome.out().as_str()), (Some(125), ""), "{option} {value}");
         assert!(outcome.err().contains(option), "{option} is not named: {}", outcome.err());
     }
