@@ -4,6 +4,8 @@
 mod shadow;
 mod wider;
 
+use std::path::Path;
+
 use crate::diagnostic::Diagnostic;
 use crate::load::Loaded;
 use crate::model::{MountMode, Policy};
@@ -27,16 +29,19 @@ fn hidden_below_writable(loaded: &Loaded, policy: &Policy) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for mount in writable {
         let Some(source) = &mount.source else { continue };
-        for hidden in &policy.files.hide {
-            if hidden.path.starts_with(&source.path) || hidden.path.starts_with(&mount.at.value) {
-                let what = format!(
-                    "`{}` is hidden, and below what {} makes writable: the program can put another file there",
-                    hidden.text, mount.origin
-                );
-                let hint = "mount directories beside it instead";
-                found.push(Diagnostic::warning(loaded.sources.place(&hidden.origin), what).hint(hint));
-            }
-        }
+        let below = |path: &Path| path.starts_with(&source.path) || path.starts_with(&mount.at.value);
+        let hidden: Vec<_> = policy.files.hide.iter().filter(|hidden| below(&hidden.path)).collect();
+        let Some(first) = hidden.first() else { continue };
+        let others = match hidden.len() - 1 {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        let what = format!(
+            "`{}`{others} is hidden, and below this writable mount: the program can put another file there",
+            first.text
+        );
+        let found_here = Diagnostic::warning(loaded.sources.place(&mount.origin), what);
+        found.push(found_here.hint("mount the directories beside it instead"));
     }
     found
 }

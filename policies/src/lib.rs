@@ -14,6 +14,7 @@ pub mod compile;
 pub mod constants;
 pub mod decide;
 pub mod diagnostic;
+pub mod document;
 pub mod filter;
 pub mod groups;
 mod load;
@@ -22,6 +23,7 @@ pub mod model;
 pub mod profiles;
 pub mod read;
 pub mod units;
+pub mod write;
 
 pub use check::check;
 pub use filter::{own_filter, Filter, Mismatch, OwnProcess};

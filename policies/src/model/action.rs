@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::Word;
 
 /// What happens to a call, complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -20,34 +23,33 @@ pub enum Action {
 }
 
 /// An action as a file names it: `errno` says which one elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ActionName {
     // From the mildest to the strictest: the order decides between groups.
+    /// The call is made.
     Allow,
+    /// The call is made, and reported.
     Log,
+    /// The call fails with an error.
     Errno,
+    /// The thread gets SIGSYS, which it may handle.
     Trap,
+    /// The process ends with SIGSYS.
     Kill,
 }
 
+impl Word for ActionName {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("allow", ActionName::Allow),
+        ("log", ActionName::Log),
+        ("errno", ActionName::Errno),
+        ("trap", ActionName::Trap),
+        ("kill", ActionName::Kill),
+    ];
+}
+
 impl ActionName {
-    /// All of them, from the mildest to the strictest.
-    pub const ALL: [ActionName; 5] =
-        [ActionName::Allow, ActionName::Log, ActionName::Errno, ActionName::Trap, ActionName::Kill];
-
-    /// The word in a file.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            ActionName::Allow => "allow",
-            ActionName::Log => "log",
-            ActionName::Errno => "errno",
-            ActionName::Trap => "trap",
-            ActionName::Kill => "kill",
-        }
-    }
-
     /// The whole action, where `errno` is this one.
     #[must_use]
     pub fn with_errno(self, errno: i32) -> Action {

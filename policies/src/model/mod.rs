@@ -76,3 +76,15 @@ impl<T> Deref for Located<T> {
         &self.value
     }
 }
+
+/// A closed set of words in a file.
+pub trait Word: Copy + PartialEq + 'static {
+    /// Each word and what it stands for.
+    const WORDS: &'static [(&'static str, Self)];
+
+    /// The word in a file.
+    #[must_use]
+    fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, value)| *value == self).map_or("", |(word, _)| *word)
+    }
+}

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Located, Origin};
+use super::{Located, Origin, Word};
 
 /// A path of the host: as written, and with `~` and the file's directory put in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -31,13 +32,20 @@ pub struct Files {
 }
 
 /// Where writes to the root go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Overlay {
+    /// In memory, and gone afterwards.
     Memory,
+    /// On disk.
     Disk,
     /// Nowhere: the root is read-only.
     None,
+}
+
+impl Word for Overlay {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("memory", Overlay::Memory), ("disk", Overlay::Disk), ("none", Overlay::None)];
 }
 
 /// `[[files.mount]]`.
@@ -53,13 +61,27 @@ pub struct Mount {
     pub origin: Origin,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How a mount is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum MountMode {
+    /// Read-only.
     Ro,
+    /// Writable for real.
     Rw,
+    /// A file system in memory, empty at first.
     Tmpfs,
+    /// Writable inside; what is written is gone afterwards.
     Overlay,
+}
+
+impl Word for MountMode {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("ro", MountMode::Ro),
+        ("rw", MountMode::Rw),
+        ("tmpfs", MountMode::Tmpfs),
+        ("overlay", MountMode::Overlay),
+    ];
 }
 
 /// `[network]`.
@@ -73,12 +95,21 @@ pub struct Network {
     pub publish: Vec<Located<Publish>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What there is of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkMode {
+    /// No network, not even a loopback.
     None,
+    /// A loopback of the sandbox's own.
     Loopback,
+    /// The host's network.
     Host,
+}
+
+impl Word for NetworkMode {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("none", NetworkMode::None), ("loopback", NetworkMode::Loopback), ("host", NetworkMode::Host)];
 }
 
 /// `HOST[:PORT]` or `CIDR[:PORT]`.
@@ -159,9 +190,17 @@ pub struct Cache {
     pub keep: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What makes a job fail that succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailOn {
+    /// The job's own exit code counts.
     Never,
+    /// A job that was refused something fails.
     Violation,
+}
+
+impl Word for FailOn {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("never", FailOn::Never), ("violation", FailOn::Violation)];
 }

@@ -7,7 +7,7 @@ use super::keys::{self, Table};
 use super::tree::{Entry, Node, Value};
 use super::{limits, Context};
 use crate::diagnostic::{did_you_mean, Diagnostic, Place, Severity, Source};
-use crate::model::{HostPath, Located};
+use crate::model::{HostPath, Located, Word};
 
 /// The state of reading one file.
 pub(super) struct Reader<'s> {
@@ -173,12 +173,12 @@ impl<'s> Reader<'s> {
         }
     }
 
-    /// One of some words.
-    pub(super) fn word<T: Copy>(&mut self, node: &Node, words: &[(&str, T)]) -> Option<Located<T>> {
-        let names = || words.iter().map(|(word, _)| *word);
+    /// One of the words of a closed set.
+    pub(super) fn word<T: Word>(&mut self, node: &Node) -> Option<Located<T>> {
+        let names = || T::WORDS.iter().map(|(word, _)| *word);
         let listed = names().collect::<Vec<_>>().join(", ");
         let text = self.text(node, &format!("one of {listed}"))?;
-        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+        if let Some((_, value)) = T::WORDS.iter().find(|(word, _)| *word == text) {
             return Some(self.located(node, *value));
         }
         let hint = self.nearest(text, names());

@@ -11,8 +11,8 @@ use super::tree::{Node, Value};
 use super::Extends;
 use crate::constants;
 use crate::model::{
-    Cache, Ci, Destination, DestinationHost, Env, FailOn, Files, HostPath, Limits, Located, Mount, MountMode,
-    Network, NetworkMode, Overlay, Policy, Process, Publish,
+    Cache, Ci, Destination, DestinationHost, Env, Files, HostPath, Limits, Located, Mount, MountMode,
+    Network, Policy, Process, Publish,
 };
 use crate::units;
 
@@ -43,10 +43,9 @@ fn string(reader: &mut Reader<'_>, node: &Node, expected: &str) -> Option<Locate
 
 fn files(reader: &mut Reader<'_>, node: &Node) -> Files {
     let table = reader.table(node, &keys::FILES);
-    let overlays = [("memory", Overlay::Memory), ("disk", Overlay::Disk), ("none", Overlay::None)];
     Files {
         root: table.get("root").and_then(|node| reader.host_path(node)),
-        overlay: table.get("overlay").and_then(|node| reader.word(node, &overlays)),
+        overlay: table.get("overlay").and_then(|node| reader.word(node)),
         hide: reader.all(table.get("hide"), "a list of paths, such as [\"~/.ssh\"]", hidden),
         mounts: reader.all(table.get("mount"), "a list of mounts, written `[[files.mount]]`", mount),
     }
@@ -69,15 +68,9 @@ fn hidden(reader: &mut Reader<'_>, node: &Node) -> Option<Located<HostPath>> {
 
 fn mount(reader: &mut Reader<'_>, node: &Node) -> Option<Mount> {
     let table = reader.table(node, &keys::MOUNT);
-    let modes = [
-        ("ro", MountMode::Ro),
-        ("rw", MountMode::Rw),
-        ("tmpfs", MountMode::Tmpfs),
-        ("overlay", MountMode::Overlay),
-    ];
     let source = table.get("source").and_then(|node| reader.host_path(node));
     let at = table.get("at").and_then(|node| reader.inner_path(node));
-    let mode = table.get("mode").and_then(|node| reader.word(node, &modes));
+    let mode = table.get("mode").and_then(|node| reader.word(node));
     let size = table.get("size").and_then(|node| size(reader, node));
     if table.get("mode").is_none() {
         let hint = "add `mode = \"ro\"`, or rw, tmpfs, overlay";
@@ -111,10 +104,8 @@ fn mount(reader: &mut Reader<'_>, node: &Node) -> Option<Mount> {
 
 fn network(reader: &mut Reader<'_>, node: &Node) -> Network {
     let table = reader.table(node, &keys::NETWORK);
-    let modes =
-        [("none", NetworkMode::None), ("loopback", NetworkMode::Loopback), ("host", NetworkMode::Host)];
     Network {
-        mode: table.get("mode").and_then(|node| reader.word(node, &modes)),
+        mode: table.get("mode").and_then(|node| reader.word(node)),
         allow: reader.all(table.get("allow"), "a list, such as [\"example.org:443\"]", |reader, node| {
             reader.parsed(node, "HOST[:PORT] or CIDR[:PORT]", destination)
         }),
@@ -313,13 +304,12 @@ fn capabilities(reader: &mut Reader<'_>, node: &Node) -> Located<Vec<String>> {
 
 fn ci(reader: &mut Reader<'_>, node: &Node) -> Ci {
     let table = reader.table(node, &keys::CI);
-    let outcomes = [("never", FailOn::Never), ("violation", FailOn::Violation)];
     Ci {
         artifacts: reader.all(table.get("artifacts"), "a list of paths", |reader, node| {
             string(reader, node, "a path or pattern")
         }),
         cache: reader.all(table.get("cache"), "a list of paths, such as [\"~/.cache:rw\"]", cache),
-        fail_on: table.get("fail-on").and_then(|node| reader.word(node, &outcomes)),
+        fail_on: table.get("fail-on").and_then(|node| reader.word(node)),
     }
 }
 

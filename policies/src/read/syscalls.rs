@@ -32,7 +32,7 @@ pub(super) fn syscalls(reader: &mut Reader<'_>, node: &Node) -> Syscalls {
 }
 
 fn action(reader: &mut Reader<'_>, node: &Node) -> Option<Located<ActionName>> {
-    reader.word(node, &ActionName::ALL.map(|action| (action.word(), action)))
+    reader.word(node)
 }
 
 /// By name, or by number for those that have none.

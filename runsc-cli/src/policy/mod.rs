@@ -2,6 +2,7 @@
 
 mod check;
 mod list;
+mod show;
 
 use std::ffi::OsStr;
 
@@ -19,6 +20,10 @@ pub(crate) enum PolicyCommand {
     Check(check::Options),
     /// List the shipped profiles, the groups of calls, or the constants that conditions know
     List(list::Options),
+    /// Print what a policy comes to with all that it extends, and where each line is from
+    Show(show::Options),
+    /// Print the JSON Schema of policy files, for editors
+    Schema,
 }
 
 /// Runs a sub-command; gives the exit code.
@@ -29,11 +34,15 @@ pub(crate) fn run(command: &PolicyCommand) -> Result<u8, Failure> {
             list::run(options);
             Ok(0)
         }
+        PolicyCommand::Show(options) => show::run(options).map(|()| 0),
+        PolicyCommand::Schema => {
+            log::print(&format!("{:#}\n", policies::document::schema().as_value()));
+            Ok(0)
+        }
     }
 }
 
 /// A policy by file or name; what is wrong with it ends the command.
-#[expect(dead_code, reason = "the sub-commands that need a whole policy follow")]
 fn load(name: &OsStr) -> Result<Loaded, Failure> {
     policies::load(name, &Context::of_caller())
         .map_err(|errors: Diagnostics| Failure::new(errors.to_string()))
