@@ -10,11 +10,12 @@ use crate::denials::{Cause, Denial, Kind};
 use crate::guard::{Action, Verdict};
 use crate::kernel::seccomp::Refusal;
 use crate::kernel::{Kernel, Task};
+use crate::learnt::Learner;
 use crate::signal::SigInfo;
 use crate::syscalls::table;
 use crate::trace;
-use crate::vfs::notes::{self, Refused};
-use crate::vfs::path_text;
+use crate::vfs::notes::{self, Refused, Use};
+use crate::vfs::{path_text, FileKind, VfsPath};
 
 /// The longest path that is told.
 const MAX_PATH: usize = 1024;
@@ -23,6 +24,9 @@ const MAX_SHOWN: usize = 256;
 
 /// Asks the policy: what is said instead of the handler, if anything is.
 pub fn ask(kernel: &Arc<Kernel>, task: &Arc<Task>, call: &Syscall) -> Option<Refusal> {
+    if let Some(learner) = &kernel.learner {
+        learn_call(learner, task, call);
+    }
     let Verdict { action, place } = kernel.guard.as_ref()?.decide(call.nr, &call.args);
     if action == Action::Allow {
         return None;
@@ -48,6 +52,9 @@ fn errno(number: i32) -> Errno {
 /// A handler has answered with an errno: if it met something that the policy hides or keeps from being written, that
 /// is told. To be called after every handler, since what was met is kept until it is asked for.
 pub fn after(kernel: &Arc<Kernel>, task: &Arc<Task>, call: &Syscall, error: Option<Errno>) {
+    if let Some(learner) = &kernel.learner {
+        learn_use(learner, kernel, task);
+    }
     let (Some(refused), Some(error)) = (notes::take_refused(), error) else { return };
     let cause = match refused {
         Refused::Hidden(_) => Cause::Hidden,
@@ -59,10 +66,40 @@ pub fn after(kernel: &Arc<Kernel>, task: &Arc<Task>, call: &Syscall, error: Opti
     tell(kernel, kind, || {
         let path = match &refused {
             Refused::Hidden(path) => path.to_vec(),
-            Refused::ReadOnly(place) => path_text(place, &kernel.mounts.root()),
+            Refused::ReadOnly(place) => path_text(&directory(place), &kernel.mounts.root()),
         };
         describe(task, call, path)
     });
+}
+
+/// The directory of a place, or itself where it is one.
+fn directory(place: &VfsPath) -> VfsPath {
+    match place.inode().kind() {
+        FileKind::Dir => place.clone(),
+        _ => place.up(),
+    }
+}
+
+fn learn_call(learner: &Learner, task: &Arc<Task>, call: &Syscall) {
+    let by = task.name.lock().clone();
+    learner.call(call.nr, platform::CALLS as u64, &by);
+    if call.nr == libc::SYS_socket as u64 || call.nr == libc::SYS_socketpair as u64 {
+        // The kernel takes an int.
+        learner.family(call.nr, call.args[0] as u32, &by);
+    }
+}
+
+fn learn_use(learner: &Learner, kernel: &Arc<Kernel>, task: &Arc<Task>) {
+    let used = notes::take_used();
+    if !used.is_empty() {
+        let (root, by) = (kernel.mounts.root(), task.name.lock().clone());
+        for (place, how) in used {
+            learner.place(path_text(&directory(&place), &root), how == Use::Write, &by);
+        }
+    }
+    // The highest number counts: that is what the limit is about.
+    let files = task.files.read().numbers().last().map_or(0, |last| *last as u64 + 1);
+    learner.sizes(kernel.task_count(), files);
 }
 
 fn tell(kernel: &Arc<Kernel>, kind: Kind, describe: impl FnOnce() -> Denial) {

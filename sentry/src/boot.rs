@@ -26,6 +26,8 @@ pub struct Start {
     pub control: Arc<Control>,
     /// Where `--trace` goes.
     pub trace: Option<OwnedFd>,
+    /// Where what was learnt goes.
+    pub learnt: Option<OwnedFd>,
     /// The host's `/proc/NAME`, read-only.
     pub proc_files: Vec<(String, OwnedFd)>,
     /// What the guests' control group uses of memory.
@@ -70,6 +72,7 @@ fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> 
     let gofer = config.fds.gofer.iter().map(|fd| take(*fd)).collect::<Result<_, _>>()?;
     let notices = take(config.fds.notices)?;
     let trace = config.fds.trace.map(take).transpose()?;
+    let learnt = config.fds.learnt.map(take).transpose()?;
     let usage = config.fds.memory_usage.map(take).transpose()?;
     let joins = config.fds.joins.iter().map(|fd| take(*fd)).collect::<Result<Vec<_>, _>>()?;
     let proc_files = config
@@ -85,7 +88,8 @@ fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> 
     lockdown::before_zygote(&config).map_err(|error| format!("cannot confine the sentry: {error}"))?;
     // What the policy has a word in is not for the stub alone.
     let guard = config.calls.clone().map(Guard::new);
-    let watched = |nr| trace.is_some() || guard.as_ref().is_some_and(|guard| !guard.always_allows(nr));
+    let all = trace.is_some() || learnt.is_some();
+    let watched = |nr| all || guard.as_ref().is_some_and(|guard| !guard.always_allows(nr));
     let shapes = syscalls::table::shapes(watched);
     let guests = platform::Config {
         shapes,
@@ -98,5 +102,5 @@ fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> 
     lockdown::after_zygote(&config)
         .map_err(|error| format!("cannot install the sentry's filter: {error}"))?;
 
-    Ok(Start { config, platform, gofer, notices, control: control.clone(), trace, proc_files, usage })
+    Ok(Start { config, platform, gofer, notices, control: control.clone(), trace, learnt, proc_files, usage })
 }

@@ -1,6 +1,6 @@
 //! `sentry`: the user-space kernel. It answers every system call of the guest from its own tables.
 //!
-//! Layers, lowest first (a `tidy` test checks the imports): `wait_queue cred limits guard denials` < `mm signal time` < `vfs` <
+//! Layers, lowest first (a `tidy` test checks the imports): `wait_queue cred limits guard denials learnt` < `mm signal time` < `vfs` <
 //! `loader net` < `kernel` < `fsimpl` < `syscalls` < `run admit trace` < `boot lockdown`.
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,7 @@ pub mod fsimpl;
 pub mod guard;
 pub mod host_facts;
 pub mod kernel;
+pub mod learnt;
 pub mod limits;
 pub mod loader;
 mod lockdown;

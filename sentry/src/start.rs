@@ -26,6 +26,7 @@ use crate::kernel::thread_group::{GroupState, NewGroup, SigHand};
 use crate::kernel::{
     hooks, signals, ExitStatus, FsContext, Kernel, Stop, Task, ThreadGroup, TraceSink, FIRST_PID, INIT_PID,
 };
+use crate::learnt::{Learner, Peaks};
 use crate::limits::{resource, Limit, Limits};
 use crate::loader::{self, ExecArgs, ExecEnv, Loaded};
 use crate::mm::{account, AddressSpace};
@@ -38,14 +39,17 @@ use crate::vfs::{FdTable, FileKind, FileSystem, Lookup, MountOptions, Namespace,
 const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs the first program to its end.
-pub fn run(start: Start) -> Outcome {
-    let control = start.control.clone();
+pub fn run(mut start: Start) -> Outcome {
+    let (control, learnt) = (start.control.clone(), start.learnt.take());
     match set_up(start) {
         Ok(kernel) => {
             let status = kernel.wait_for_end();
             tell_missing(&kernel);
             kernel.platform.shutdown();
             tell_denials(&kernel, &control);
+            if let Some(to) = learnt {
+                tell_learnt(&kernel, to);
+            }
             match status {
                 ExitStatus::Code(c) => Outcome::exited(c as i32),
                 ExitStatus::Signal(s, _) => Outcome::signaled(s),
@@ -60,12 +64,15 @@ fn failed(what: &str) -> impl Fn(Errno) -> Outcome + '_ {
 }
 
 fn set_up(start: Start) -> Result<Arc<Kernel>, Outcome> {
-    let Start { config, platform, gofer, notices, control, trace, proc_files, usage } = start;
+    let Start { config, platform, gofer, notices, control, trace, proc_files, usage, .. } = start;
     // Until invalidations are read, the gofer's notices only tell that it lives.
     let client = Client::connect(gofer)
         .map_err(|e| Outcome::setup_failed(format!("the gofer does not answer: {e}")))?;
     crate::host_facts::host_facts_capture(proc_files);
     account::configure(config.limits.memory, file_bound(&config), usage);
+    if config.fds.learnt.is_some() {
+        crate::vfs::notes::learn();
+    }
     if config.offline {
         crate::net::names::go_offline();
     }
@@ -188,6 +195,7 @@ fn make_kernel(
         ipc: Default::default(),
         pi: Default::default(),
         guard: config.calls.clone().map(Guard::new),
+        learner: config.fds.learnt.map(|_| Learner::default()),
         denials: Denials::new(describe.then(|| {
             Box::new(move |denial| to_launcher.try_send(&Report::Denied(Box::new(denial)))) as Sink
         })),
@@ -472,4 +480,23 @@ fn tell_denials(kernel: &Kernel, control: &Control) {
             tracing::debug!("the launcher could not be told what was refused: {error}");
         }
     }
+}
+
+/// What the program used, as one document.
+fn tell_learnt(kernel: &Kernel, to: std::os::fd::OwnedFd) {
+    let Some(learner) = &kernel.learner else { return };
+    let groups: Vec<_> = kernel.pids.lock().groups.values().cloned().collect();
+    let times = groups.iter().map(|group| {
+        let (own, children) = (group.cpu_times(), group.state.lock().child_times);
+        own.0 + own.1 + children.0 + children.1
+    });
+    let peaks = Peaks {
+        memory: account::peak(),
+        cpu_time: times.max().unwrap_or(0),
+        time: crate::time::monotonic().saturating_sub(kernel.started),
+        ..Peaks::default()
+    };
+    // A reader that is gone wants no more.
+    let learnt = learner.learnt(crate::admit::name, peaks);
+    let _ = serde_json::to_writer(std::io::BufWriter::new(std::fs::File::from(to)), &learnt);
 }

@@ -158,7 +158,7 @@ fn no_path_of_one_machine() {
 }
 
 /// Which layer a module of the sentry is in, from the bottom; the same numbers as in ARCHITECTURE.md.
-const LAYERS: [(&str, u32); 26] = [
+const LAYERS: [(&str, u32); 27] = [
     ("main", 70),
     ("boot", 70),
     ("lockdown", 70),
@@ -181,6 +181,7 @@ const LAYERS: [(&str, u32); 26] = [
     ("control", 0),
     ("guard", 0),
     ("denials", 0),
+    ("learnt", 0),
     ("ids", 0),
     ("sync", 0),
     ("errno", 0),

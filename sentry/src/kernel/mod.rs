@@ -38,6 +38,7 @@ pub use thread_group::{ExitStatus, ThreadGroup};
 
 use crate::denials::Denials;
 use crate::guard::Guard;
+use crate::learnt::Learner;
 use crate::time::Timers;
 
 /// Takes one line of the trace of calls.
@@ -96,6 +97,8 @@ pub struct Kernel {
     pub pi: pi::PiTable,
     /// The policy's rules on calls, where there are any.
     pub guard: Option<Guard>,
+    /// What the program uses, where a policy is learnt.
+    pub learner: Option<Learner>,
     /// What the policy refused.
     pub denials: Denials,
     /// Calls that are not implemented: how often each was made.

@@ -266,7 +266,11 @@ impl<'a> Walker<'a> {
     }
 
     fn enter(&self, dentry: Option<Arc<Dentry>>) -> Result<Option<VfsPath>> {
-        let Some(dentry) = dentry else { return Ok(None) };
+        let Some(dentry) = dentry else {
+            // That it was looked for there is a use of the directory.
+            notes::used(&self.at, notes::Use::Read);
+            return Ok(None);
+        };
         let place = VfsPath { mount: self.at.mount.clone(), dentry }.top();
         self.check_crossing(&place)?;
         Ok(Some(place))
