@@ -51,7 +51,7 @@ Exit codes: the command's own; 128+N if signal N ended it; 124 it ran past --tim
 pub(crate) struct DoOptions {
     /// What the program may do: a policy file, or a shipped profile by name
     #[arg(long, value_name = "FILE|NAME", default_value = "untrusted")]
-    pub(crate) policy: String,
+    pub(crate) policy: OsString,
     /// Show a host path inside, read-only [at DEST]
     #[arg(long, value_name = "SRC[:DEST]", action = ArgAction::Append)]
     pub(crate) ro: Vec<OsString>,
@@ -99,6 +99,9 @@ pub(crate) struct DoOptions {
     /// Write one JSON line on how it ended to this descriptor
     #[arg(long, value_name = "N")]
     pub(crate) status_fd: Option<i32>,
+    /// Where what the program uses is told, for `policy learn`
+    #[arg(long, value_name = "N", hide = true)]
+    pub(crate) learn_fd: Option<i32>,
     /// Say less: errors only
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,

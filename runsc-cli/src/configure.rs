@@ -30,7 +30,12 @@ pub(crate) struct Plan {
     pub(crate) sentry: SentryConfig,
     pub(crate) gofer: GoferConfig,
     pub(crate) trace: Option<OwnedFd>,
+    /// Where what was learnt goes.
+    pub(crate) learnt: Option<OwnedFd>,
     pub(crate) denied: Denied,
+    /// The limit on memory is a shipped profile's: it holds where a control group can hold it. Without one every mapping
+    /// would be paid for in advance, which breaks programs that reserve more than they use.
+    pub(crate) soft_memory: bool,
 }
 
 /// What our own messages look like.
@@ -49,7 +54,10 @@ pub(crate) fn plan(options: &DoOptions) -> Result<Plan, Failure> {
     let trace = options.trace.as_deref().map(trace_stream).transpose()?;
     let identity = identity(options, &policy)?;
     let View { gofer, mounts, hide, root } = view::resolve(options, &policy)?;
+    let learnt = options.learn_fd.map(jail::fds::take).transpose().while_doing("--learn-fd")?;
     let Rules { calls, places } = rules::resolve(&policy.syscalls);
+    // What is learnt is what the program would do if it were let.
+    let calls = calls.filter(|_| learnt.is_none());
     let argv = match options.command.as_slice() {
         [] => vec![environment::shell()],
         command => command.to_vec(),
@@ -83,14 +91,17 @@ pub(crate) fn plan(options: &DoOptions) -> Result<Plan, Failure> {
         trap_refused_calls: std::env::var_os(DEBUG_VARIABLE).is_some_and(|value| value == "trap"),
         fds: Descriptors::default(),
     };
-    Ok(Plan { sentry, gofer, trace, denied: Denied::new(places, context) })
+    let soft_memory = options.limits.memory.is_none()
+        && policy.limits.memory.as_ref().is_some_and(|memory| source::is_shipped(&memory.origin.file));
+    Ok(Plan { sentry, gofer, trace, learnt, soft_memory, denied: Denied::new(places, context) })
 }
 
 /// The policy that the options name.
 fn policy(options: &DoOptions) -> Result<(Policy, Context), Failure> {
     let policy = source::load(&options.policy)?;
-    let is_file = !source::is_shipped(&options.policy);
-    Ok((policy, Context { policy: options.policy.clone(), is_file }))
+    let name = options.policy.to_string_lossy().into_owned();
+    let is_file = !source::is_shipped(&name);
+    Ok((policy, Context { policy: name, is_file }))
 }
 
 fn identity(options: &DoOptions, policy: &Policy) -> Result<Identity, Failure> {

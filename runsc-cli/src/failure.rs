@@ -23,12 +23,7 @@ impl Failure {
 
     /// Something in a policy: its place, the line and a caret below it.
     pub(crate) fn at(origin: &Origin, what: impl Into<String>) -> Failure {
-        let mut text = format!("{origin}: {}", what.into());
-        if let Some(line) = source::line(origin) {
-            let at = usize::try_from(origin.column).unwrap_or(1).saturating_sub(1);
-            text.push_str(&format!("\n  {line}\n  {}^", " ".repeat(at)));
-        }
-        Failure::new(text)
+        Failure::new(source::diagnostic(origin, &what.into()))
     }
 
     /// What the user can do about it.

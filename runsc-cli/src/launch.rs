@@ -56,7 +56,7 @@ pub(crate) fn run(options: &DoOptions) -> Result<u8, Failure> {
     Ok(status::exit_code(&outcome))
 }
 
-fn start(plan: Plan, options: &DoOptions) -> Result<Supervisor, Failure> {
+fn start(mut plan: Plan, options: &DoOptions) -> Result<Supervisor, Failure> {
     const DOING: &str = "cannot start the sandbox";
     let signals = Signals::catch(plan.sentry.ignored_signals).while_doing(DOING)?;
     let inherited = File::open(format!("/proc/self/task/{}/children", std::process::id())).ok();
@@ -77,6 +77,9 @@ fn start(plan: Plan, options: &DoOptions) -> Result<Supervisor, Failure> {
     };
     let mut next = CONFIG_FD + 4;
     let group = control_group(&plan.sentry.limits);
+    if group.is_none() && plan.soft_memory {
+        plan.sentry.limits.memory = None;
+    }
     if let Some(group) = &group {
         for join in &group.joins {
             fds.push(join.as_fd());
@@ -92,6 +95,11 @@ fn start(plan: Plan, options: &DoOptions) -> Result<Supervisor, Failure> {
     if let Some(trace) = &plan.trace {
         fds.push(trace.as_fd());
         numbers.trace = Some(next);
+        next += 1;
+    }
+    if let Some(learnt) = &plan.learnt {
+        fds.push(learnt.as_fd());
+        numbers.learnt = Some(next);
         next += 1;
     }
     let proc_files = proc_files();

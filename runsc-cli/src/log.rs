@@ -65,7 +65,9 @@ pub(crate) fn json(message: &serde_json::Value) {
 
 /// Something to know, unless we are to be quiet.
 pub(crate) fn notice(text: &str) {
-    if SETTINGS.get().is_some_and(|settings| settings.verbosity >= 0) {
+    if is_json() {
+        tracing::warn!("{text}");
+    } else if SETTINGS.get().is_some_and(|settings| settings.verbosity >= 0) {
         write_lines(&mut io::stderr().lock(), text);
     }
 }

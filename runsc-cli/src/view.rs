@@ -47,6 +47,10 @@ pub(crate) fn resolve(options: &DoOptions, policy: &Policy) -> Result<View, Fail
         asked.iter().any(|mount| mount.dest == *path && mount.source.as_ref() == Some(&on_host(path)))
     };
     let hide_on_host: Vec<PathBuf> = hide.iter().filter(|path| !shown_there(path)).map(on_host).collect();
+    // What the policy hides for the case that it is there is no secret where it is not: the guest may make its own,
+    // and what appears on the host later the gofer hides.
+    let asked_for = |path: &PathBuf| options.hide.iter().any(|asked| path.ends_with(asked));
+    hide.retain(|path| asked_for(path) || on_host(path).symlink_metadata().is_ok());
     hide.retain(|path| !asked.iter().any(|mount| mount.dest.starts_with(path)));
 
     let tree = TreeConfig {

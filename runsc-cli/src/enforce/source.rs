@@ -1,70 +1,56 @@
 //! Where the policy of a run comes from.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::Path;
 
-use policies::model::{HostPath, Located, Origin, Policy};
+use policies::diagnostic::{Diagnostic, Place};
+use policies::model::{Origin, Policy};
+use policies::{profiles, Context};
 
 use crate::failure::Failure;
+use crate::log;
 
-/// What `do` hides unasked, where it exists: secrets below the home directory and the system's.
-const HOME_SECRETS: [&str; 20] = [
-    ".ssh",
-    ".aws",
-    ".gnupg",
-    ".azure",
-    ".kube",
-    ".netrc",
-    ".git-credentials",
-    ".pgpass",
-    ".my.cnf",
-    ".vault-token",
-    ".password-store",
-    ".docker/config.json",
-    ".config/gcloud",
-    ".config/gh",
-    ".config/op",
-    ".config/hub",
-    ".cargo/credentials",
-    ".cargo/credentials.toml",
-    ".local/share/keyrings",
-    ".pypirc",
-];
-const SYSTEM_SECRETS: [&str; 7] = [
-    "/etc/shadow",
-    "/etc/shadow-",
-    "/etc/gshadow",
-    "/etc/gshadow-",
-    "/etc/sudoers",
-    "/etc/sudoers.d",
-    "/etc/ssl/private",
-];
-/// The policy of this name. Until policies are read from files there is one, `untrusted`.
-pub(crate) fn load(name: &str) -> Result<Policy, Failure> {
-    if !is_shipped(name) {
-        return Err(Failure::new(format!("--policy: no policy `{name}`"))
-            .hint("`untrusted` is the only one in this version"));
+/// The longest line that is shown.
+const WIDEST_LINE: usize = 120;
+/// A longer policy file is not looked into again.
+const LONGEST_FILE: u64 = 4 << 20;
+
+/// The policy of this name: a shipped profile, or a file. What can be said against it, is.
+pub(crate) fn load(name: &OsStr) -> Result<Policy, Failure> {
+    let loaded = policies::load(name, &Context::of_caller())
+        .map_err(|errors| Failure::new(errors.to_string()))?;
+    for warning in &loaded.warnings {
+        log::notice(&warning.to_string());
     }
-    let mut policy = Policy::default();
-    let home = std::env::home_dir().filter(|home| home.is_absolute());
-    let mut secrets: Vec<PathBuf> = SYSTEM_SECRETS.iter().map(PathBuf::from).collect();
-    secrets.extend(home.into_iter().flat_map(|home| HOME_SECRETS.map(|name| home.join(name))));
-    secrets.retain(|path| path.symlink_metadata().is_ok());
-    policy.files.hide = secrets
-        .into_iter()
-        .map(|path| {
-            let text = path.display().to_string();
-            Located::new(HostPath { text, path }, Origin { file: name.into(), line: 1, column: 1 })
-        })
-        .collect();
-    Ok(policy)
+    Ok(loaded.policy)
 }
 
 /// Whether a shipped profile has this name.
 pub(crate) fn is_shipped(name: &str) -> bool {
-    name == "untrusted"
+    profiles::find(name).is_some()
 }
 
-/// The line that an origin names.
-pub(crate) fn line(_origin: &Origin) -> Option<String> {
-    None
+/// What is wrong at a place of a policy that could be read: the place, its line and a caret.
+pub(crate) fn diagnostic(origin: &Origin, what: &str) -> String {
+    let mut place = Place::bare(origin.clone());
+    if let Some(line) = line(origin) {
+        place.caret = origin.column.saturating_sub(1);
+        place.line = line;
+    }
+    Diagnostic::error(place, what).to_string()
+}
+
+/// The line of an origin, where it can be read again and is not too long.
+fn line(origin: &Origin) -> Option<String> {
+    let text = match profiles::find(&origin.file) {
+        Some(profile) => profile.text.to_owned(),
+        None => {
+            let path = Path::new(&*origin.file);
+            // A pipe has been read already.
+            let metadata = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
+            (metadata.len() <= LONGEST_FILE).then(|| std::fs::read_to_string(path).ok()).flatten()?
+        }
+    };
+    let at = usize::try_from(origin.line).ok()?.checked_sub(1)?;
+    text.lines().nth(at).filter(|line| line.chars().count() <= WIDEST_LINE).map(str::to_owned)
 }
