@@ -9,10 +9,11 @@ use policies::model::{Located, NetworkMode, Policy};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{getrlimit, Resource};
 use sentry::config::{Descriptors, Limits, Log, SentryConfig, Stream};
+use sentry::guard::Guard;
 
 use crate::cli::{DoOptions, LogFormat, Net, PlatformName};
 use crate::enforce::denied::Denied;
-use crate::enforce::rules::{self, Rules};
+use crate::enforce::rules;
 use crate::enforce::source;
 use crate::enforce::tip::Context;
 use crate::environment::{self, Identity};
@@ -55,9 +56,15 @@ pub(crate) fn plan(options: &DoOptions) -> Result<Plan, Failure> {
     let identity = identity(options, &policy)?;
     let View { gofer, mounts, hide, root } = view::resolve(options, &policy)?;
     let learnt = options.learn_fd.map(jail::fds::take).transpose().while_doing("--learn-fd")?;
-    let Rules { calls, places } = rules::resolve(&policy.syscalls);
     // What is learnt is what the program would do if it were let.
-    let calls = calls.filter(|_| learnt.is_none());
+    let calls = match learnt.is_some() || rules::all_allowed(&policy.syscalls) {
+        true => None,
+        false => Some(policy.syscalls.clone()),
+    };
+    if let Some(calls) = calls.clone().filter(|calls| !calls.rules.is_empty()) {
+        Guard::new(calls).while_doing("the policy")?;
+    }
+    let places = rules::places(&policy.syscalls);
     let argv = match options.command.as_slice() {
         [] => vec![environment::shell()],
         command => command.to_vec(),

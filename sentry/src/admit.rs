@@ -7,7 +7,7 @@ use linux_abi::Errno;
 use platform::{ArgShape, Syscall};
 
 use crate::denials::{Cause, Denial, Kind};
-use crate::guard::{Action, Verdict};
+use crate::guard::Action;
 use crate::kernel::seccomp::Refusal;
 use crate::kernel::{Kernel, Task};
 use crate::learnt::Learner;
@@ -27,12 +27,16 @@ pub fn ask(kernel: &Arc<Kernel>, task: &Arc<Task>, call: &Syscall) -> Option<Ref
     if let Some(learner) = &kernel.learner {
         learn_call(learner, task, call);
     }
-    let Verdict { action, place } = kernel.guard.as_ref()?.decide(call.nr, &call.args);
+    let guard = kernel.guard.as_ref()?;
+    let action = guard.decide(call.nr, &call.args);
     if action == Action::Allow {
         return None;
     }
-    let kind = Kind { call: call.nr, cause: Cause::Rule(place), action };
-    tell(kernel, kind, || describe(task, call, path_argument(task, call)));
+    let kind = Kind { call: call.nr, cause: Cause::Rules, action };
+    tell(kernel, kind, || {
+        let place = Some(guard.place(call.nr, &call.args));
+        Denial { place, ..describe(task, call, path_argument(task, call)) }
+    });
     match action {
         Action::Allow | Action::Log => None,
         Action::Errno(number) => Some(Refusal::Return(errno(number).to_ret())),
@@ -113,6 +117,7 @@ fn describe(task: &Arc<Task>, call: &Syscall, mut path: Vec<u8>) -> Denial {
         name: name(call.nr),
         shown: trace::arguments(task, call).into_iter().map(short).collect(),
         args: call.args,
+        place: None,
         path,
         pid: task.group.pid,
         comm: task.name.lock().clone(),

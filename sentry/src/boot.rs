@@ -26,6 +26,8 @@ pub struct Start {
     pub control: Arc<Control>,
     /// Where `--trace` goes.
     pub trace: Option<OwnedFd>,
+    /// The rules on calls, compiled.
+    pub guard: Option<Guard>,
     /// Where what was learnt goes.
     pub learnt: Option<OwnedFd>,
     /// The host's `/proc/NAME`, read-only.
@@ -87,7 +89,7 @@ fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> 
     crate::time::monotonic();
     lockdown::before_zygote(&config).map_err(|error| format!("cannot confine the sentry: {error}"))?;
     // What the policy has a word in is not for the stub alone.
-    let guard = config.calls.clone().map(Guard::new);
+    let guard = config.calls.clone().map(Guard::new).transpose()?;
     let all = trace.is_some() || learnt.is_some();
     let watched = |nr| all || guard.as_ref().is_some_and(|guard| !guard.always_allows(nr));
     let shapes = syscalls::table::shapes(watched);
@@ -102,5 +104,16 @@ fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> 
     lockdown::after_zygote(&config)
         .map_err(|error| format!("cannot install the sentry's filter: {error}"))?;
 
-    Ok(Start { config, platform, gofer, notices, control: control.clone(), trace, learnt, proc_files, usage })
+    Ok(Start {
+        config,
+        platform,
+        gofer,
+        notices,
+        control: control.clone(),
+        guard,
+        trace,
+        learnt,
+        proc_files,
+        usage,
+    })
 }

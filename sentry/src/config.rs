@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use jail::Layers;
 
-use crate::guard::CallPolicy;
+use policies::model::Syscalls;
 
 /// A whole sandbox, resolved: no path here is relative, nothing is looked up any more.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub struct SentryConfig {
     pub mounts: Vec<Mount>,
     /// The rules on calls; `None` lets all be made.
     #[serde(default)]
-    pub calls: Option<CallPolicy>,
+    pub calls: Option<Syscalls>,
     /// Whether each refusal is to be described, and not only counted.
     #[serde(default)]
     pub describe_denials: bool,

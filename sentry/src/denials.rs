@@ -27,8 +27,8 @@ const COUNTS_IN_PACKET: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
-    /// A rule on calls, by where it was written.
-    Rule(u32),
+    /// The rules on calls.
+    Rules,
     /// The path is hidden.
     Hidden,
     /// The place is mounted read-only.
@@ -62,6 +62,8 @@ pub struct Denial {
     /// The arguments, as in a trace.
     pub shown: Vec<String>,
     pub args: [u64; 6],
+    /// What in the rules decided, as [`crate::guard::place`] numbers it.
+    pub place: Option<u32>,
     /// The file that it is about, where there is one.
     #[serde(with = "byte_string")]
     pub path: Vec<u8>,
@@ -108,7 +110,7 @@ impl Denials {
         let Some(sink) = &self.sink else { return };
         let most = match (kind.action, kind.cause) {
             (Action::Log, _) => 1,
-            (_, Cause::Rule(_)) => OF_ONE_KIND,
+            (_, Cause::Rules) => OF_ONE_KIND,
             _ => OF_ONE_PATH_KIND,
         };
         if times > most {
@@ -162,6 +164,7 @@ mod tests {
             name: "x".into(),
             shown: Vec::new(),
             args: [0; 6],
+            place: None,
             path: Vec::new(),
             pid: 2,
             comm: b"\xff".to_vec(),
@@ -176,7 +179,7 @@ mod tests {
             count.fetch_add(1, Ordering::Relaxed);
             true
         })));
-        let kind = |call| Kind { call, cause: Cause::Rule(0), action: Action::Errno(1) };
+        let kind = |call| Kind { call, cause: Cause::Rules, action: Action::Errno(1) };
         for _ in 0..100_000 {
             denials.tell(kind(41), 5, denial);
         }

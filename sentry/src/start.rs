@@ -64,7 +64,7 @@ fn failed(what: &str) -> impl Fn(Errno) -> Outcome + '_ {
 }
 
 fn set_up(start: Start) -> Result<Arc<Kernel>, Outcome> {
-    let Start { config, platform, gofer, notices, control, trace, proc_files, usage, .. } = start;
+    let Start { config, platform, gofer, notices, control, guard, trace, proc_files, usage, .. } = start;
     // Until invalidations are read, the gofer's notices only tell that it lives.
     let client = Client::connect(gofer)
         .map_err(|e| Outcome::setup_failed(format!("the gofer does not answer: {e}")))?;
@@ -78,7 +78,7 @@ fn set_up(start: Start) -> Result<Arc<Kernel>, Outcome> {
     }
     let poller = HostPoller::new().map_err(failed("cannot make the poller of host descriptors"))?;
     let mounts = mount_tree(&config, Arc::new(client))?;
-    let kernel = make_kernel(&config, platform, mounts, trace, &control);
+    let kernel = make_kernel(&config, platform, mounts, (trace, guard), &control);
     let devices = mount_virtual(&kernel, &config).map_err(failed("cannot mount /proc, /dev and /sys"))?;
     hooks::set_pidfd(make_pidfd, pidfd_target);
 
@@ -167,7 +167,7 @@ fn make_kernel(
     config: &SentryConfig,
     platform: Platform,
     mounts: Arc<Namespace>,
-    trace: Option<std::os::fd::OwnedFd>,
+    (trace, guard): (Option<std::os::fd::OwnedFd>, Option<Guard>),
     control: &Arc<Control>,
 ) -> Arc<Kernel> {
     let (to_launcher, describe) = (control.clone(), config.describe_denials);
@@ -194,7 +194,7 @@ fn make_kernel(
         trace: trace.map(trace_to),
         ipc: Default::default(),
         pi: Default::default(),
-        guard: config.calls.clone().map(Guard::new),
+        guard,
         learner: config.fds.learnt.map(|_| Learner::default()),
         denials: Denials::new(describe.then(|| {
             Box::new(move |denial| to_launcher.try_send(&Report::Denied(Box::new(denial)))) as Sink

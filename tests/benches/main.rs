@@ -42,6 +42,9 @@ const ROWS: [(&str, &str); 20] = [
     ("create-write-unlink", "create, write, unlink"),
 ];
 
+/// The name for `--row` of the rows about policies.
+const POLICY: &str = "policy";
+
 struct Options {
     quick: bool,
     rows: Vec<String>,
@@ -89,6 +92,46 @@ fn main() {
             drop(load);
         }
     }
+    if options.rows.is_empty() || options.rows.iter().any(|row| row == POLICY) {
+        policies(&options);
+    }
+}
+
+/// What a policy costs a call that it allows: the same row without rules and with some.
+fn policies(options: &Options) {
+    let dir = TempDir::new();
+    let file = |name: &str, text: &str| {
+        let path = dir.join(name);
+        std::fs::write(&path, text).expect("a file in our own directory");
+        path.display().to_string()
+    };
+    let under = |policy: String| Runner {
+        name: policy.clone(),
+        words: [runsc().display().to_string().as_str(), "do", "-q", "--policy", &policy, "--"]
+            .map(str::to_owned)
+            .to_vec(),
+    };
+    let rules: String = (0..100)
+        .map(|port| {
+            format!(
+                "[[syscalls.rule]]\nnames = [\"prctl\", \"socket\"]\nwhen = [\"arg1 == {}\"]\naction = \"errno\"\n",
+                port + 1000
+            )
+        })
+        .collect();
+    let none = file("none.toml", "");
+    println!("\n| row | load | no policy | policy | ratio |\n| --- | --- | --- | --- | --- |");
+    for (title, policy) in [
+        ("getppid under `untrusted`", "untrusted".to_owned()),
+        ("getppid, 100 argument rules on other calls", file("rules.toml", &rules)),
+    ] {
+        let runners = [under(none.clone()), under(policy)];
+        for busy in [false, true] {
+            let load = busy.then(Spinners::start);
+            println!("{}", line("getppid", title, busy, &runners, options));
+            drop(load);
+        }
+    }
 }
 
 fn options() -> Options {
@@ -98,7 +141,9 @@ fn options() -> Options {
         match arg.as_str() {
             "--quick" => options.quick = true,
             "--row" => match args.next() {
-                Some(row) if ROWS.iter().any(|(name, _)| *name == row) => options.rows.push(row),
+                Some(row) if row == POLICY || ROWS.iter().any(|(name, _)| *name == row) => {
+                    options.rows.push(row)
+                }
                 _ => usage(),
             },
             _ => usage(),
@@ -109,7 +154,7 @@ fn options() -> Options {
 
 fn usage() -> ! {
     let names: Vec<&str> = ROWS.iter().map(|(name, _)| *name).collect();
-    eprintln!("usage: runsc-bench [--quick] [--row NAME]…\nrows: {}", names.join(" "));
+    eprintln!("usage: runsc-bench [--quick] [--row NAME]…\nrows: {} {POLICY}", names.join(" "));
     std::process::exit(64);
 }
 

@@ -32,13 +32,13 @@ impl Denied {
     /// One refusal.
     pub(crate) fn one(&self, denial: &Denial) {
         let logged = denial.kind.action == Action::Log;
-        let place = self.place(denial.kind.cause);
+        let place = denial.place.and_then(|at| self.places.get(usize::try_from(at).ok()?));
         let tip = if logged { None } else { tip::of(denial, place, &self.context) };
         let comm = text(&denial.comm);
         let path = (!denial.path.is_empty()).then(|| text(&denial.path));
         let call = format!("{}({})", denial.name, denial.shown.join(", "));
         let rule = match denial.kind.cause {
-            Cause::Rule(_) => place.map(described),
+            Cause::Rules => place.map(described),
             Cause::Hidden => Some("the path is hidden".to_owned()),
             Cause::ReadOnly => Some("mounted read-only".to_owned()),
         };
@@ -125,13 +125,6 @@ impl Denied {
 
     fn refused(&self) -> impl Iterator<Item = &Count> {
         self.counts.iter().filter(|count| !count.kind.action.permits())
-    }
-
-    fn place(&self, cause: Cause) -> Option<&Place> {
-        match cause {
-            Cause::Rule(at) => self.places.get(usize::try_from(at).ok()?),
-            Cause::Hidden | Cause::ReadOnly => None,
-        }
     }
 }
 

@@ -17,8 +17,8 @@ const LONGEST_FILE: u64 = 4 << 20;
 
 /// The policy of this name: a shipped profile, or a file. What can be said against it, is.
 pub(crate) fn load(name: &OsStr) -> Result<Policy, Failure> {
-    let loaded = policies::load(name, &Context::of_caller())
-        .map_err(|errors| Failure::new(errors.to_string()))?;
+    let loaded =
+        policies::load(name, &Context::of_caller()).map_err(|errors| Failure::new(errors.to_string()))?;
     for warning in &loaded.warnings {
         log::notice(&warning.to_string());
     }

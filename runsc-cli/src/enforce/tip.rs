@@ -59,7 +59,7 @@ pub(crate) fn rule(names: &str, condition: Option<&str>) -> String {
 pub(crate) fn of(denial: &Denial, place: Option<&Place>, context: &Context) -> Option<Tip> {
     let path = String::from_utf8(denial.path.clone()).ok();
     let lines = match denial.kind.cause {
-        Cause::Rule(_) => {
+        Cause::Rules => {
             // A call without a name cannot be allowed by one.
             if denial.name.contains(' ') {
                 return None;
@@ -119,6 +119,7 @@ mod tests {
             name: name.into(),
             shown: Vec::new(),
             args: [2 | 7 << 32, 1, 0, 0, 0, 0],
+            place: None,
             path: path.to_vec(),
             pid: 2,
             comm: Vec::new(),
@@ -130,13 +131,13 @@ mod tests {
         let own = Context { policy: "my.toml".into(), is_file: true };
         let at =
             |by, file: &str| Place { by, origin: Some(Origin { file: file.into(), line: 9, column: 1 }) };
-        let tip = of(&denial("socket", Cause::Rule(0), b""), Some(&at(By::Rule, "my.toml")), &own).unwrap();
+        let tip = of(&denial("socket", Cause::Rules, b""), Some(&at(By::Rule, "my.toml")), &own).unwrap();
         assert_eq!(tip.place, "above line 9 of my.toml");
         assert_eq!(
             tip.lines,
             "[[syscalls.rule]]\nnames = [\"socket\"]\nwhen = [\"arg0 == AF_INET\"]\naction = \"allow\"\n"
         );
-        let tip = of(&denial("ptrace", Cause::Rule(0), b""), Some(&at(By::Rule, "ci")), &own).unwrap();
+        let tip = of(&denial("ptrace", Cause::Rules, b""), Some(&at(By::Rule, "ci")), &own).unwrap();
         assert_eq!(tip.place, "at the end of my.toml");
         let shipped = Context { policy: "untrusted".into(), is_file: false };
         let tip = of(&denial("open", Cause::Hidden, b"/root/a\"b"), None, &shipped).unwrap();
@@ -144,7 +145,7 @@ mod tests {
             .lines
             .starts_with("extends = [\"untrusted\"]\n[[files.mount]]\nsource = \"/root/a\\\"b\"\n"));
         assert_eq!(of(&denial("open", Cause::Hidden, b"\xff"), None, &shipped), None);
-        assert_eq!(of(&denial("call 4000", Cause::Rule(0), b""), None, &shipped), None);
+        assert_eq!(of(&denial("call 4000", Cause::Rules, b""), None, &shipped), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `runsc policy`: writing and understanding policies. One file per sub-command.
 
 mod check;
+mod learn;
 mod list;
 mod show;
 
@@ -18,6 +19,8 @@ use crate::log;
 pub(crate) enum PolicyCommand {
     /// Say what is wrong with policy files, or probably not meant so
     Check(check::Options),
+    /// Run a program with everything logged, and write the smallest policy that lets it through
+    Learn(learn::LearnOptions),
     /// List the shipped profiles, the groups of calls, or the constants that conditions know
     List(list::Options),
     /// Print what a policy comes to with all that it extends, and where each line is from
@@ -30,6 +33,7 @@ pub(crate) enum PolicyCommand {
 pub(crate) fn run(command: &PolicyCommand) -> Result<u8, Failure> {
     match command {
         PolicyCommand::Check(options) => check::run(options),
+        PolicyCommand::Learn(options) => learn::run(options),
         PolicyCommand::List(options) => {
             list::run(options);
             Ok(0)
