@@ -144,9 +144,10 @@ pub fn name(nr: u64) -> String {
 /// The first path among the arguments, as the guest wrote it, from its working directory where it is relative.
 fn path_argument(task: &Arc<Task>, call: &Syscall) -> Vec<u8> {
     let Some(entry) = table::lookup(call.nr) else { return Vec::new() };
-    let Some((at, _)) = entry.args.iter().enumerate().find(|(_, shape)| **shape == ArgShape::Str) else {
-        return Vec::new();
-    };
+    let mut texts = entry.args.iter().enumerate().filter(|(_, shape)| **shape == ArgShape::Str);
+    // What a symbolic link says is no path that is looked at.
+    let found = if entry.name.starts_with("symlink") { texts.last() } else { texts.next() };
+    let Some((at, _)) = found else { return Vec::new() };
     let address = call.args.get(at).copied().unwrap_or(0);
     let Ok(path) = task.thread().mem().read_cstr(address, 4096) else { return Vec::new() };
     if path.first().is_none_or(|first| *first == b'/') {

@@ -264,7 +264,8 @@ impl Document {
         let files = count(peaks.open_files, 64);
         raise("open-files", files, number(files), peaks.open_files.to_string());
         if peaks.memory > 0 {
-            let memory = count(peaks.memory, 64 * MIB);
+            // It is looked at now and then only, and what a process touches first may not be what it needs next.
+            let memory = count(peaks.memory.saturating_mul(2), 512 * MIB);
             let seen = format!("{}M", peaks.memory.div_ceil(MIB));
             raise("memory", memory, Value::from(format!("{}M", memory / MIB)), seen);
         }
