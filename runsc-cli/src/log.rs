@@ -59,7 +59,8 @@ pub(crate) fn is_verbose() -> bool {
 /// One message as JSON, unless we are to be quiet.
 pub(crate) fn json(message: &serde_json::Value) {
     if SETTINGS.get().is_some_and(|settings| settings.verbosity >= 0) {
-        let _ = writeln!(io::stderr().lock(), "{message}");
+        // In one piece: guests write to the same place.
+        let _ = io::stderr().lock().write_all(format!("{message}\n").as_bytes());
     }
 }
 
@@ -86,7 +87,8 @@ pub(crate) fn print(text: &str) {
 
 fn write_lines(out: &mut impl Write, text: &str) {
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let _ = writeln!(out, "runsc: {}", plain(line));
+        // In one piece: guests write to the same place.
+        let _ = out.write_all(format!("runsc: {}\n", plain(line)).as_bytes());
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! All that comes from a guest (names, paths, arguments) is shown without control characters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use policies::model::Action;
 use sentry::denials::{Cause, Count, Denial};
@@ -13,6 +13,8 @@ use crate::log;
 
 /// How many calls the last line names.
 const NAMED: usize = 6;
+/// How many different tips are given.
+const MAX_TIPS: usize = 256;
 /// How many counts are kept: more would be a sentry that lies.
 const MAX_COUNTS: usize = 1 << 16;
 
@@ -22,15 +24,17 @@ pub(crate) struct Denied {
     places: Vec<Place>,
     context: Context,
     counts: Vec<Count>,
+    /// Tips that were given: each is worth reading once.
+    tips: BTreeSet<String>,
 }
 
 impl Denied {
     pub(crate) fn new(places: Vec<Place>, context: Context) -> Denied {
-        Denied { places, context, counts: Vec::new() }
+        Denied { places, context, ..Denied::default() }
     }
 
     /// One refusal.
-    pub(crate) fn one(&self, denial: &Denial) {
+    pub(crate) fn one(&mut self, denial: &Denial) {
         let logged = denial.kind.action == Action::Log;
         let place = denial.place.and_then(|at| self.places.get(usize::try_from(at).ok()?));
         let tip = if logged { None } else { tip::of(denial, place, &self.context) };
@@ -70,7 +74,8 @@ impl Denied {
         let about = about.map(|path| format!(" {path}")).unwrap_or_default();
         let rule = rule.map(|rule| format!(": {rule}")).unwrap_or_default();
         let mut lines = format!("{word}: {call}{result} by {comm} ({}){about}{rule}", denial.pid);
-        if let Some(tip) = tip {
+        if let Some(tip) = tip.filter(|tip| self.tips.len() < MAX_TIPS && self.tips.insert(tip.lines.clone()))
+        {
             lines.push_str(&format!("\n  to allow it, add {}:", tip.place));
             tip.lines.lines().for_each(|line| lines.push_str(&format!("\n    {line}")));
         }

@@ -3,6 +3,7 @@
 use linux_abi::{Errno, Result};
 
 use super::inode::{Attrs, FileKind};
+use super::notes;
 use super::path::VfsPath;
 use crate::cred::{cap, Cred};
 
@@ -62,7 +63,12 @@ pub fn search(place: &VfsPath, cred: &Cred) -> Result<()> {
     if cred.has(cap::DAC_OVERRIDE) || cred.has(cap::DAC_READ_SEARCH) {
         return Ok(());
     }
-    permission(&place.inode().attrs()?, cred, Access::EXEC)
+    let searched = permission(&place.inode().attrs()?, cred, Access::EXEC);
+    if searched.is_err() {
+        // What is hidden would say another errno.
+        notes::used(place, notes::Use::Read);
+    }
+    searched
 }
 
 /// Whether these credentials own the file, or may act as if.

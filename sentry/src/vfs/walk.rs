@@ -282,6 +282,8 @@ impl<'a> Walker<'a> {
         if self.links > MAX_LINKS || self.how.contains(Resolve::NO_SYMLINKS) {
             return Err(Errno::ELOOP);
         }
+        // The walk may end far from here, where nobody sees that it came this way.
+        notes::used(&link, notes::Use::Read);
         match link.inode().follow()? {
             LinkTarget::Text(t) => {
                 let Some(first) = t.first() else { return Err(Errno::ENOENT) };
