@@ -58,7 +58,8 @@ impl Case {
 
 /// The text of a field of our JSON lines, those of the first line that has it and holds `about`.
 fn field(outcome: &Outcome, about: &str, key: &str) -> Option<String> {
-    let line = outcome.err().lines().find(|line| line.starts_with('{') && line.contains(about))?.to_owned();
+    // The guest may have written the first half of a line to the same place.
+    let line = outcome.err().lines().find(|l| l.contains("{\"args\":") && l.contains(about))?.to_owned();
     let at = line.find(&format!("\"{key}\":\""))? + key.len() + 4;
     let mut text = String::new();
     let mut chars = line[at..].chars();
