@@ -31,6 +31,9 @@ pub(crate) struct Plan {
     pub(crate) gofer: GoferConfig,
     pub(crate) trace: Option<OwnedFd>,
     pub(crate) denied: Denied,
+    /// Somebody asked for a limit on memory, so that a control group is worth its while: to enter one can take the
+    /// host twenty milliseconds. The limit of a shipped profile is held by counting mappings.
+    pub(crate) host_group: bool,
 }
 
 /// What our own messages look like.
@@ -83,7 +86,8 @@ pub(crate) fn plan(options: &DoOptions) -> Result<Plan, Failure> {
         trap_refused_calls: std::env::var_os(DEBUG_VARIABLE).is_some_and(|value| value == "trap"),
         fds: Descriptors::default(),
     };
-    Ok(Plan { sentry, gofer, trace, denied: Denied::new(places, context) })
+    let host_group = limits.memory.is_some() && (options.limits.memory.is_some() || context.is_file);
+    Ok(Plan { sentry, gofer, trace, denied: Denied::new(places, context), host_group })
 }
 
 /// The policy that the options name.

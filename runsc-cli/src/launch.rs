@@ -76,18 +76,17 @@ fn start(plan: Plan, options: &DoOptions) -> Result<Supervisor, Failure> {
         ..Default::default()
     };
     let mut next = CONFIG_FD + 4;
-    let group = control_group(&plan.sentry.limits);
+    let group = control_group(&plan);
     if let Some(group) = &group {
         for join in &group.joins {
             fds.push(join.as_fd());
             numbers.joins.push(next);
             next += 1;
         }
-        if plan.sentry.limits.memory.is_some() {
-            fds.push(group.usage.as_fd());
-            numbers.memory_usage = Some(next);
-            next += 1;
-        }
+        fds.push(group.usage.as_fd());
+        fds.push(group.kills.as_fd());
+        numbers.memory = Some((next, next + 1));
+        next += 2;
     }
     if let Some(trace) = &plan.trace {
         fds.push(trace.as_fd());
@@ -129,14 +128,14 @@ fn start(plan: Plan, options: &DoOptions) -> Result<Supervisor, Failure> {
     Ok(Supervisor::new(signals, Control::new(to_sentry), children, plan.denied))
 }
 
-/// A group of the host's for the guests, where there is something that it should hold them to. Without one the sentry's
-/// own count is all there is for processes, and for memory it counts what is mapped.
-fn control_group(limits: &Limits) -> Option<Group> {
-    let wanted = Wanted { memory: limits.memory, pids: limits.pids };
-    if wanted.memory.is_none() && wanted.pids.is_none() {
+/// A group of the host's for the guests, where somebody asked for a limit on memory. Without one memory is counted as
+/// it is mapped.
+fn control_group(plan: &Plan) -> Option<Group> {
+    if !plan.host_group {
         return None;
     }
-    match cgroup::make(&wanted) {
+    let Limits { memory, pids, .. } = plan.sentry.limits;
+    match cgroup::make(&Wanted { memory, pids }) {
         Ok(group) => Some(group),
         Err(why) => {
             tracing::info!("no control group for the limits, so memory is counted as it is mapped: {why}");

@@ -10,6 +10,7 @@ use platform::Platform;
 use crate::config::SentryConfig;
 use crate::control::{Control, Outcome};
 use crate::guard::Guard;
+use crate::mm::account::HostMemory;
 use crate::{lockdown, syscalls};
 
 /// The longest configuration: arguments and environment have at most 2 MiB, and escapes double them.
@@ -28,8 +29,8 @@ pub struct Start {
     pub trace: Option<OwnedFd>,
     /// The host's `/proc/NAME`, read-only.
     pub proc_files: Vec<(String, OwnedFd)>,
-    /// What the guests' control group uses of memory.
-    pub usage: Option<OwnedFd>,
+    /// What the guests' control group says of memory.
+    pub memory: Option<HostMemory>,
 }
 
 /// Reads the configuration; the caller starts its log with it before it calls [`main`].
@@ -70,7 +71,10 @@ fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> 
     let gofer = config.fds.gofer.iter().map(|fd| take(*fd)).collect::<Result<_, _>>()?;
     let notices = take(config.fds.notices)?;
     let trace = config.fds.trace.map(take).transpose()?;
-    let usage = config.fds.memory_usage.map(take).transpose()?;
+    let memory = match config.fds.memory {
+        Some((usage, kills)) => Some(HostMemory { usage: take(usage)?, kills: take(kills)? }),
+        None => None,
+    };
     let joins = config.fds.joins.iter().map(|fd| take(*fd)).collect::<Result<Vec<_>, _>>()?;
     let proc_files = config
         .fds
@@ -90,7 +94,7 @@ fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> 
     let guests = platform::Config {
         shapes,
         cpus: config.cpus,
-        gated: config.limits.memory.is_some() && usage.is_none(),
+        gated: config.limits.memory.is_some() && memory.is_none(),
         joins,
     };
     let platform =
@@ -98,5 +102,5 @@ fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> 
     lockdown::after_zygote(&config)
         .map_err(|error| format!("cannot install the sentry's filter: {error}"))?;
 
-    Ok(Start { config, platform, gofer, notices, control: control.clone(), trace, proc_files, usage })
+    Ok(Start { config, platform, gofer, notices, control: control.clone(), trace, proc_files, memory })
 }

@@ -60,12 +60,12 @@ fn failed(what: &str) -> impl Fn(Errno) -> Outcome + '_ {
 }
 
 fn set_up(start: Start) -> Result<Arc<Kernel>, Outcome> {
-    let Start { config, platform, gofer, notices, control, trace, proc_files, usage } = start;
+    let Start { config, platform, gofer, notices, control, trace, proc_files, memory } = start;
     // Until invalidations are read, the gofer's notices only tell that it lives.
     let client = Client::connect(gofer)
         .map_err(|e| Outcome::setup_failed(format!("the gofer does not answer: {e}")))?;
     crate::host_facts::host_facts_capture(proc_files);
-    account::configure(config.limits.memory, file_bound(&config), usage);
+    account::configure(config.limits.memory, file_bound(&config), memory);
     if config.offline {
         crate::net::names::go_offline();
     }
