@@ -34,9 +34,9 @@ pub(crate) struct Plan {
     /// Where what was learnt goes.
     pub(crate) learnt: Option<OwnedFd>,
     pub(crate) denied: Denied,
-    /// The limit on memory is a shipped profile's: it holds where a control group can hold it. Without one every mapping
-    /// would be paid for in advance, which breaks programs that reserve more than they use.
-    pub(crate) soft_memory: bool,
+    /// Somebody asked for a limit on memory, so that a control group is worth its while: to enter one can take the
+    /// host twenty milliseconds. The limit of a shipped profile is held by counting mappings.
+    pub(crate) host_group: bool,
 }
 
 /// What our own messages look like.
@@ -98,9 +98,8 @@ pub(crate) fn plan(options: &DoOptions) -> Result<Plan, Failure> {
         trap_refused_calls: std::env::var_os(DEBUG_VARIABLE).is_some_and(|value| value == "trap"),
         fds: Descriptors::default(),
     };
-    let soft_memory = options.limits.memory.is_none()
-        && policy.limits.memory.as_ref().is_some_and(|memory| source::is_shipped(&memory.origin.file));
-    Ok(Plan { sentry, gofer, trace, learnt, soft_memory, denied: Denied::new(places, context) })
+    let host_group = limits.memory.is_some() && (options.limits.memory.is_some() || context.is_file);
+    Ok(Plan { sentry, gofer, trace, learnt, denied: Denied::new(places, context), host_group })
 }
 
 /// The policy that the options name.

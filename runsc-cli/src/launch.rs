@@ -56,7 +56,7 @@ pub(crate) fn run(options: &DoOptions) -> Result<u8, Failure> {
     Ok(status::exit_code(&outcome))
 }
 
-fn start(mut plan: Plan, options: &DoOptions) -> Result<Supervisor, Failure> {
+fn start(plan: Plan, options: &DoOptions) -> Result<Supervisor, Failure> {
     const DOING: &str = "cannot start the sandbox";
     let signals = Signals::catch(plan.sentry.ignored_signals).while_doing(DOING)?;
     let inherited = File::open(format!("/proc/self/task/{}/children", std::process::id())).ok();
@@ -76,21 +76,17 @@ fn start(mut plan: Plan, options: &DoOptions) -> Result<Supervisor, Failure> {
         ..Default::default()
     };
     let mut next = CONFIG_FD + 4;
-    let group = control_group(&plan.sentry.limits);
-    if group.is_none() && plan.soft_memory {
-        plan.sentry.limits.memory = None;
-    }
+    let group = control_group(&plan);
     if let Some(group) = &group {
         for join in &group.joins {
             fds.push(join.as_fd());
             numbers.joins.push(next);
             next += 1;
         }
-        if plan.sentry.limits.memory.is_some() {
-            fds.push(group.usage.as_fd());
-            numbers.memory_usage = Some(next);
-            next += 1;
-        }
+        fds.push(group.usage.as_fd());
+        fds.push(group.kills.as_fd());
+        numbers.memory = Some((next, next + 1));
+        next += 2;
     }
     if let Some(trace) = &plan.trace {
         fds.push(trace.as_fd());
@@ -137,14 +133,14 @@ fn start(mut plan: Plan, options: &DoOptions) -> Result<Supervisor, Failure> {
     Ok(Supervisor::new(signals, Control::new(to_sentry), children, plan.denied))
 }
 
-/// A group of the host's for the guests, where there is something that it should hold them to. Without one the sentry's
-/// own count is all there is for processes, and for memory it counts what is mapped.
-fn control_group(limits: &Limits) -> Option<Group> {
-    let wanted = Wanted { memory: limits.memory, pids: limits.pids };
-    if wanted.memory.is_none() && wanted.pids.is_none() {
+/// A group of the host's for the guests, where somebody asked for a limit on memory. Without one memory is counted as
+/// it is mapped.
+fn control_group(plan: &Plan) -> Option<Group> {
+    if !plan.host_group {
         return None;
     }
-    match cgroup::make(&wanted) {
+    let Limits { memory, pids, .. } = plan.sentry.limits;
+    match cgroup::make(&Wanted { memory, pids }) {
         Ok(group) => Some(group),
         Err(why) => {
             tracing::info!("no control group for the limits, so memory is counted as it is mapped: {why}");

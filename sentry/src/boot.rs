@@ -10,6 +10,7 @@ use platform::Platform;
 use crate::config::SentryConfig;
 use crate::control::{Control, Outcome};
 use crate::guard::Guard;
+use crate::mm::account::HostMemory;
 use crate::{lockdown, syscalls};
 
 /// The longest configuration: arguments and environment have at most 2 MiB, and escapes double them.
@@ -32,8 +33,8 @@ pub struct Start {
     pub learnt: Option<OwnedFd>,
     /// The host's `/proc/NAME`, read-only.
     pub proc_files: Vec<(String, OwnedFd)>,
-    /// What the guests' control group uses of memory.
-    pub usage: Option<OwnedFd>,
+    /// What the guests' control group says of memory.
+    pub memory: Option<HostMemory>,
 }
 
 /// Reads the configuration; the caller starts its log with it before it calls [`main`].
@@ -75,7 +76,10 @@ fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> 
     let notices = take(config.fds.notices)?;
     let trace = config.fds.trace.map(take).transpose()?;
     let learnt = config.fds.learnt.map(take).transpose()?;
-    let usage = config.fds.memory_usage.map(take).transpose()?;
+    let memory = match config.fds.memory {
+        Some((usage, kills)) => Some(HostMemory { usage: take(usage)?, kills: take(kills)? }),
+        None => None,
+    };
     let joins = config.fds.joins.iter().map(|fd| take(*fd)).collect::<Result<Vec<_>, _>>()?;
     let proc_files = config
         .fds
@@ -96,7 +100,7 @@ fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> 
     let guests = platform::Config {
         shapes,
         cpus: config.cpus,
-        gated: config.limits.memory.is_some() && usage.is_none(),
+        gated: config.limits.memory.is_some() && memory.is_none(),
         joins,
     };
     let platform =
@@ -114,6 +118,6 @@ fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> 
         trace,
         learnt,
         proc_files,
-        usage,
+        memory,
     })
 }

@@ -156,8 +156,9 @@ pub struct Descriptors {
     pub trace: Option<i32>,
     /// `cgroup.procs` of the control groups that guests are to be in.
     pub joins: Vec<i32>,
-    /// What that group uses of memory; without it, and with a limit, guests are held to what they map.
-    pub memory_usage: Option<i32>,
+    /// What that group uses of memory, and a text with `oom_kill N`, how many of it the host has killed. Without them,
+    /// and with a limit, guests are held to what they map.
+    pub memory: Option<(i32, i32)>,
     /// Where what was learnt goes, at the end.
     #[serde(default)]
     pub learnt: Option<i32>,
@@ -173,7 +174,7 @@ impl Descriptors {
         all.extend(&self.gofer);
         all.extend(self.trace);
         all.extend(&self.joins);
-        all.extend(self.memory_usage);
+        all.extend(self.memory.iter().flat_map(|(usage, kills)| [*usage, *kills]));
         all.extend(self.learnt);
         all.extend(self.proc_files.iter().map(|(_, fd)| *fd));
         all

@@ -19,9 +19,11 @@ use crate::fsimpl::host::{poller::HostPoller, stream::HostStream, HostFs, HostOp
 use crate::fsimpl::overlay::OverlayFs;
 use crate::fsimpl::proc::ProcFs;
 use crate::fsimpl::tmpfs::{self, TmpFs};
+use crate::fsimpl::tty::DevPts;
 use crate::fsimpl::{dev, pidfd};
 use crate::guard::Guard;
 use crate::kernel::task::{NewTask, TaskSignals, Then};
+use crate::kernel::terminal::{Ids, Tty};
 use crate::kernel::thread_group::{GroupState, NewGroup, SigHand};
 use crate::kernel::{
     hooks, signals, ExitStatus, FsContext, Kernel, Stop, Task, ThreadGroup, TraceSink, FIRST_PID, INIT_PID,
@@ -64,12 +66,12 @@ fn failed(what: &str) -> impl Fn(Errno) -> Outcome + '_ {
 }
 
 fn set_up(start: Start) -> Result<Arc<Kernel>, Outcome> {
-    let Start { config, platform, gofer, notices, control, guard, trace, proc_files, usage, .. } = start;
+    let Start { config, platform, gofer, notices, control, guard, trace, proc_files, memory, .. } = start;
     // Until invalidations are read, the gofer's notices only tell that it lives.
     let client = Client::connect(gofer)
         .map_err(|e| Outcome::setup_failed(format!("the gofer does not answer: {e}")))?;
     crate::host_facts::host_facts_capture(proc_files);
-    account::configure(config.limits.memory, file_bound(&config), usage);
+    account::configure(config.limits.memory, file_bound(&config), memory);
     if config.fds.learnt.is_some() {
         crate::vfs::notes::learn();
     }
@@ -79,13 +81,13 @@ fn set_up(start: Start) -> Result<Arc<Kernel>, Outcome> {
     let poller = HostPoller::new().map_err(failed("cannot make the poller of host descriptors"))?;
     let mounts = mount_tree(&config, Arc::new(client))?;
     let kernel = make_kernel(&config, platform, mounts, (trace, guard), &control);
-    let devices = mount_virtual(&kernel, &config).map_err(failed("cannot mount /proc, /dev and /sys"))?;
+    let names = mount_virtual(&kernel, &config).map_err(failed("cannot mount /proc, /dev and /sys"))?;
     hooks::set_pidfd(make_pidfd, pidfd_target);
 
     start_threads(&kernel, &poller, &control, notices)
         .map_err(|e| Outcome::setup_failed(format!("cannot start the sentry's threads: {e}")))?;
-    let files =
-        standard_streams(&config, &poller, &devices).map_err(failed("cannot use the standard streams"))?;
+    let files = standard_streams(&kernel, &config, &poller, &names)
+        .map_err(failed("cannot use the standard streams"))?;
     first_program(&kernel, &config, files)?;
     crate::kernel::memory::watch(&kernel);
     if let Some(limit) = config.limits.cpu_time {
@@ -140,12 +142,15 @@ fn file_bound(config: &SentryConfig) -> Option<u64> {
     [config.limits.disk, memory, machine].into_iter().flatten().min()
 }
 
-/// The file systems that are ours alone. Gives that of `/dev`.
-fn mount_virtual(kernel: &Arc<Kernel>, config: &SentryConfig) -> Result<Arc<TmpFs>, Errno> {
+/// The file systems that are ours alone. Gives that of `/dev/pts`.
+fn mount_virtual(kernel: &Arc<Kernel>, config: &SentryConfig) -> Result<Arc<DevPts>, Errno> {
     let plain = MountOptions::default;
     let tree = &kernel.mounts;
-    let devices = dev::file_system()?;
-    tree.mount_at(b"/dev", devices.clone(), plain())?;
+    tree.mount_at(b"/dev", dev::file_system()?, plain())?;
+    let names = DevPts::set_up(kernel);
+    let options =
+        MountOptions { nosuid: true, noexec: true, extra: "gid=5,mode=620,ptmxmode=666".into(), ..plain() };
+    tree.mount_at(b"/dev/pts", names.clone(), options)?;
     let shm = tmpfs::Options { size: file_bound(config), ..Default::default() };
     tree.mount_at(b"/dev/shm", TmpFs::new(shm)?, plain())?;
     let proc = ProcFs::new();
@@ -160,7 +165,7 @@ fn mount_virtual(kernel: &Arc<Kernel>, config: &SentryConfig) -> Result<Arc<TmpF
     let group = crate::fsimpl::cgroup::CgroupFs::new(kernel);
     let options = MountOptions { read_only: true, nosuid: true, noexec: true, nodev: true, ..plain() };
     tree.mount_at(b"/sys/fs/cgroup", group, options)?;
-    Ok(devices)
+    Ok(names)
 }
 
 fn make_kernel(
@@ -185,7 +190,7 @@ fn make_kernel(
         forks: Default::default(),
         hostname: Mutex::new(config.hostname.clone()),
         mounts,
-        foreground: Mutex::new(FIRST_PID),
+        console: console(),
         end: Default::default(),
         stopped: Box::new(move |signal| {
             // Without a launcher to hear it nobody would continue us, but then our end is near anyway.
@@ -204,6 +209,13 @@ fn make_kernel(
     let init = new_group(&kernel, config, INIT_PID, Weak::new());
     kernel.pids.lock().groups.insert(INIT_PID, init);
     kernel
+}
+
+/// The terminal that the command's session has, should a standard stream be one.
+fn console() -> Arc<Tty> {
+    let tty = Tty::new(0);
+    tty.set_ids(Ids { session: FIRST_PID, foreground: FIRST_PID });
+    tty
 }
 
 fn trace_to(fd: std::os::fd::OwnedFd) -> TraceSink {
@@ -268,9 +280,10 @@ fn pidfd_target(cx: &crate::kernel::Ctx<'_>, fd: i32) -> Result<i32, Errno> {
 }
 
 fn standard_streams(
+    kernel: &Arc<Kernel>,
     config: &SentryConfig,
     poller: &Arc<HostPoller>,
-    devices: &TmpFs,
+    names: &DevPts,
 ) -> Result<FdTable, Errno> {
     let files = FdTable::new();
     for (n, stream) in config.streams.iter().enumerate() {
@@ -285,12 +298,17 @@ fn standard_streams(
         let fd = fd.map_err(|e| Errno(e.raw_os_error()))?;
         rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).map_err(|e| Errno(e.raw_os_error()))?;
         let stream = HostStream::new(fd, poller)?;
-        let terminal = match stream.is_terminal() {
-            true => dev::set_terminal(devices, stream.clone(), &stream.attrs()?)?,
-            false => None,
+        // There is one controlling terminal, and only that has a name.
+        let ours = stream.terminal().filter(|rdev| dev::set_terminal(stream.clone(), *rdev));
+        let node = match ours {
+            Some(rdev) => {
+                kernel.console.set_number(rdev);
+                names.add_donated(&stream.attrs()?, stream.clone())
+            }
+            None => None,
         };
-        let file = match terminal {
-            Some(dev::Terminal { inode, name }) => stream.terminal_file(inode, name),
+        let file = match node {
+            Some((inode, name)) => stream.terminal_file(inode, name),
             None => stream.file(),
         };
         files.replace(n as i32, file, false, u64::MAX)?;
@@ -352,7 +370,12 @@ fn first_program(kernel: &Arc<Kernel>, config: &SentryConfig, files: FdTable) ->
         },
     );
     group.state.lock().threads.push(task.clone());
-    group.state.lock().has_execed = true;
+    {
+        let mut s = group.state.lock();
+        s.has_execed = true;
+        // The command is not told of a terminal that it has no stream of.
+        s.tty = (kernel.console.number() != 0).then(|| kernel.console.clone());
+    }
     *group.exe.lock() = Some(exe);
     {
         let mut pids = kernel.pids.lock();

@@ -24,6 +24,8 @@ mod random;
 mod seccomp;
 mod signals;
 mod signals_more;
+mod terminal_jobs;
+mod terminals;
 mod threads;
 mod time;
 

@@ -44,6 +44,12 @@ macro_rules! with_cases {
             seccomp in seccomp {
                 questions mistakes strict errnos arguments traps kills chains inherited shortcuts all_threads
             }
+            terminals in terminals {
+                names mode_calls editing conversions long_lines counts_and_times packets flow readiness random_keys
+            }
+            terminal_jobs in terminal_jobs {
+                acquiring keyboard_signals window_sizes background orphans hang_ups sharing
+            }
             pointers in pointers {
                 paths buffers edges
             }

@@ -147,7 +147,8 @@ fn make() {
 
 #[test]
 fn perl() {
-    let script = "true | cat; perl -e 'my $p = fork; if (!$p) { exit 3 } waitpid $p, 0; print $? >> 8, \"\\n\"'";
+    let script =
+        "true | cat; perl -e 'my $p = fork; if (!$p) { exit 3 } waitpid $p, 0; print $? >> 8, \"\\n\"'";
     everybody(&["perl"], script, "perl -e 'symlink \"a\", \"b\" or die'", &[]);
 }
 

@@ -45,6 +45,8 @@ pub struct Group {
     pub joins: Vec<OwnedFd>,
     /// What its processes use of memory, in bytes.
     pub usage: OwnedFd,
+    /// Has a line `oom_kill N`: how many of its processes the host has killed for want of memory.
+    pub kills: OwnedFd,
     /// The directory that it was made in.
     pub parent: PathBuf,
     pub cleaner: Cleaner,
@@ -82,12 +84,9 @@ fn make_at(place: &Place, wanted: &Wanted) -> io::Result<Group> {
         let cleaner = Cleaner::start(&dirs)?;
         match limit(place.version, &dirs, wanted).and_then(|()| try_to_enter(&dirs)) {
             Ok(joins) => {
-                let usage = open(
-                    &dir.join(usage_file(place.version)),
-                    OFlag::O_RDONLY | OFlag::O_CLOEXEC,
-                    Mode::empty(),
-                );
-                return Ok(Group { joins, usage: usage?, parent: parent.clone(), cleaner });
+                let [usage, kills] = files(place.version)
+                    .map(|name| open(&dir.join(name), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()));
+                return Ok(Group { joins, usage: usage?, kills: kills?, parent: parent.clone(), cleaner });
             }
             Err(error) => {
                 last = said(&dir, &error);
@@ -102,10 +101,11 @@ fn said(path: &Path, error: &io::Error) -> io::Error {
     io::Error::other(format!("{}: {error}", path.display()))
 }
 
-fn usage_file(version: Version) -> &'static str {
+/// What is used, and who was killed for it.
+fn files(version: Version) -> [&'static str; 2] {
     match version {
-        Version::One => "memory.usage_in_bytes",
-        Version::Two => "memory.current",
+        Version::One => ["memory.usage_in_bytes", "memory.oom_control"],
+        Version::Two => ["memory.current", "memory.events"],
     }
 }
 

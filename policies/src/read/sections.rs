@@ -153,6 +153,10 @@ fn net(text: &str) -> Option<Result<DestinationHost, String>> {
         None => (text, None),
     };
     let address: IpAddr = address.parse().ok()?;
+    if bits.is_some_and(|bits| bits.contains(':')) {
+        // A port follows.
+        return None;
+    }
     let most = if address.is_ipv4() { 32 } else { 128 };
     Some(match bits.map(str::parse) {
         None => Ok(DestinationHost::Net(address, most)),
@@ -322,4 +326,55 @@ fn cache(reader: &mut Reader<'_>, node: &Node) -> Option<Located<Cache>> {
     let expanded: PathBuf = reader.expanded(node, path)?;
     let path = HostPath { text: path.to_owned(), path: expanded };
     Some(reader.located(node, Cache { path, keep }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{destination, publish};
+
+    #[test]
+    fn destinations_go_there_and_back() {
+        for text in [
+            "example.org",
+            "example.org:443",
+            "*.example.net",
+            "10.20.0.0/16:5432",
+            "10.20.0.0/16",
+            "127.0.0.1",
+            "127.0.0.1:1",
+            "::1",
+            "[::1]:80",
+            "2001:db8::/32",
+            "[2001:db8::/32]:443",
+        ] {
+            assert_eq!(destination(text).map(|found| found.to_string()), Ok(text.to_owned()));
+        }
+        for bad in [
+            "",
+            ":1",
+            "a:0",
+            "a:65536",
+            "a:+1",
+            "a b",
+            "1.2.3",
+            "1.2.3.4/33",
+            "::/129",
+            "-a",
+            "a..b",
+            "[a]:1",
+            "a/8",
+        ] {
+            assert!(destination(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn published_ports_go_there_and_back() {
+        for text in ["8080:80", "127.0.0.1:8080:80", "[::1]:8080:80"] {
+            assert_eq!(publish(text).map(|found| found.to_string()), Ok(text.to_owned()));
+        }
+        for bad in ["80", ":80", "80:", "0:80", "x:1:2", "1:2:3:4", "127.0.0.1:80"] {
+            assert!(publish(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -39,9 +39,8 @@ fn changes(version: Version) -> Vec<String> {
     let root = nix::unistd::geteuid().is_root();
     match version {
         Version::Two if root => vec![
-            "echo '+memory +pids' >/sys/fs/cgroup/cgroup.subtree_control".to_owned(),
-            "where the memory controller is in version 1: boot with cgroup_no_v1=all (or systemd.unified_cgroup_hierarchy=1)"
-                .to_owned(),
+            "where cgroup.controllers has memory: echo '+memory +pids' >/sys/fs/cgroup/cgroup.subtree_control".to_owned(),
+            "where version 1 has it: boot with cgroup_no_v1=all (or systemd.unified_cgroup_hierarchy=1)".to_owned(),
         ],
         Version::Two => vec![
             "systemd-run --user --scope -p Delegate=yes runsc do --memory SIZE -- COMMAND".to_owned(),

@@ -78,6 +78,8 @@ pub struct Space {
     pub(crate) state: Mutex<State>,
     /// The kernel asked for the end.
     killed: AtomicBool,
+    /// It broke the protocol, and was killed for that.
+    tampered: AtomicBool,
 }
 
 #[derive(Default)]
@@ -115,6 +117,7 @@ impl Space {
             slots,
             state: Mutex::new(State { fd, ..State::default() }),
             killed: AtomicBool::new(false),
+            tampered: AtomicBool::new(false),
         }
     }
 
@@ -141,6 +144,7 @@ impl Space {
     /// Kills it because it broke the protocol.
     pub(crate) fn kill_tampered(&self, what: &str) {
         tracing::debug!(space = self.id, what, "stub killed");
+        self.tampered.store(true, Ordering::Relaxed);
         self.signal_process(libc::SIGKILL);
     }
 
@@ -265,6 +269,8 @@ impl Space {
         state.dead = true;
         let threads: Vec<_> = std::mem::take(&mut state.threads).into_iter().flatten().collect();
         let expected = threads.is_empty() || self.killed.load(Ordering::Relaxed);
+        // A signal that the host sent by itself is to be told from ours.
+        let how = if self.tampered.load(Ordering::Relaxed) { SpaceEnd::Exit(0) } else { how };
         (threads, if expected { SpaceEnd::Expected } else { how })
     }
 

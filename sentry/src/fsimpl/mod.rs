@@ -17,3 +17,4 @@ pub mod socket;
 pub mod sys;
 pub mod timerfd;
 pub mod tmpfs;
+pub mod tty;

@@ -258,13 +258,19 @@ fn new_group(cx: &Ctx<'_>, args: &CloneArgs, pid: i32) -> Arc<ThreadGroup> {
         }
         Arc::new(Mutex::new(copy))
     };
-    let (pgid, sid, grandparent) = {
+    let (pgid, sid, tty, grandparent) = {
         let s = old.state.lock();
-        (s.pgid, s.sid, s.parent.clone())
+        (s.pgid, s.sid, s.tty.clone(), s.parent.clone())
     };
     let parent = if has(args.flags, libc::CLONE_PARENT) { grandparent } else { Arc::downgrade(old) };
-    let state =
-        GroupState { parent: parent.clone(), pgid, sid, exit_signal: args.exit_signal, ..Default::default() };
+    let state = GroupState {
+        parent: parent.clone(),
+        pgid,
+        sid,
+        tty,
+        exit_signal: args.exit_signal,
+        ..Default::default()
+    };
     let limits = old.limits.read().clone();
     let signal_wait = old.signal_wait.clone();
     let new = NewGroup { pid, sighand, limits, state, signal_wait };

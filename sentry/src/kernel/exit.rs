@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-use super::signals;
 use super::task::Task;
 use super::thread_group::{ExitStatus, ThreadGroup};
 use super::Kernel;
+use super::{signals, terminal};
 use crate::signal::info::{CLD_EXITED, CLD_KILLED};
 use crate::signal::{SigInfo, SA_NOCLDSTOP, SA_NOCLDWAIT, SIG_IGN};
 use crate::time::NSEC;
@@ -62,6 +62,7 @@ fn end_group(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, status: ExitStatus)
     // A zombie runs no program any more: its file may be written again.
     let program = group.exe.lock().take();
     drop(program);
+    terminal::ends(kernel, group);
     let children = {
         let mut s = group.state.lock();
         s.zombie = Some(status);
@@ -69,7 +70,12 @@ fn end_group(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, status: ExitStatus)
         std::mem::take(&mut s.children)
     };
     if !children.is_empty() {
-        inherit(kernel, group, children);
+        inherit(kernel, group, children.clone());
+    }
+    children.iter().for_each(|c| terminal::tell_orphans(kernel, c, group, false));
+    let parent = group.state.lock().parent.upgrade();
+    if let Some(parent) = parent {
+        terminal::tell_orphans(kernel, group, &parent, true);
     }
     if group.pid == super::FIRST_PID {
         kernel.ended(status);

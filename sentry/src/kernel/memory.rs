@@ -1,7 +1,7 @@
 //! The end of what uses more memory than the sandbox may: one process is chosen and killed, as the host's kernel does
 //! for a control group, and the user reads one line about it.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -68,9 +68,10 @@ fn kill_biggest(kernel: &Arc<Kernel>) {
     }
 }
 
-/// The host has killed a stub that nobody asked it to kill: where there is a limit, that was the end of the memory.
+/// The host has killed a stub that nobody asked it to kill: told where it was for want of memory.
 pub fn killed_by_host(group: &ThreadGroup) {
-    if account::limit().is_some() {
+    static KNOWN: AtomicU64 = AtomicU64::new(0);
+    if account::host_kills().is_some_and(|kills| kills > KNOWN.fetch_max(kills, Ordering::Relaxed)) {
         tell(group);
     }
 }

@@ -20,6 +20,7 @@ pub mod robust;
 pub mod seccomp;
 pub mod signals;
 pub mod task;
+pub mod terminal;
 pub mod thread_group;
 pub mod wait;
 
@@ -83,8 +84,9 @@ pub struct Kernel {
     pub hostname: Mutex<Vec<u8>>,
     /// What is mounted where.
     pub mounts: Arc<crate::vfs::Namespace>,
-    /// The process group that signals from the terminal go to.
-    pub foreground: Mutex<i32>,
+    /// The donated terminal, and whose foreground the signals are for that the launcher relays (also where no standard
+    /// stream is a terminal; it has no number then).
+    pub console: Arc<terminal::Tty>,
     /// How the first process ended, once it has.
     pub end: (std::sync::Mutex<Option<ExitStatus>>, std::sync::Condvar),
     /// Told when the first process is stopped, with the signal: the launcher stops too.

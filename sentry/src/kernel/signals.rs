@@ -173,6 +173,8 @@ pub fn next(task: &Arc<Task>) -> Next {
             SIG_IGN => continue,
             SIG_DFL => match signal::default_action(info.signo) {
                 DefaultAction::Ignore | DefaultAction::Continue => continue,
+                // Nobody could continue it (POSIX: such signals do nothing to an orphaned group).
+                DefaultAction::Stop if info.signo != libc::SIGSTOP && is_orphan(group) => continue,
                 DefaultAction::Stop => {
                     stop_group(group, info.signo);
                     return Next::Stop;
@@ -203,6 +205,11 @@ fn tell_continued(group: &Arc<ThreadGroup>) {
     if tell {
         super::exit::tell_parent(group, crate::signal::info::CLD_CONTINUED, libc::SIGCONT);
     }
+}
+
+fn is_orphan(group: &Arc<ThreadGroup>) -> bool {
+    let pgid = group.state.lock().pgid;
+    group.kernel.upgrade().is_some_and(|k| super::terminal::orphaned(&k, pgid, None))
 }
 
 fn dequeue(task: &Arc<Task>) -> Option<SigInfo> {
@@ -401,8 +408,8 @@ pub fn send_to_pgrp(kernel: &Arc<Kernel>, pgid: i32, info: SigInfo) -> usize {
 /// A signal from outside (the launcher relays what its terminal or its caller sent).
 pub fn from_outside(kernel: &Arc<Kernel>, signo: Signo) {
     let info = SigInfo::user(signo, SI_USER, 0, 0);
-    let pgid = *kernel.foreground.lock();
-    if send_to_pgrp(kernel, pgid, info) == 0 {
+    let pgid = kernel.console.ids().foreground;
+    if pgid == 0 || send_to_pgrp(kernel, pgid, info) == 0 {
         if let Some(first) = kernel.group(super::FIRST_PID) {
             send_to_group(&first, info);
         }

@@ -49,6 +49,10 @@ pub struct GroupState {
     pub parent: Weak<ThreadGroup>,
     pub pgid: i32,
     pub sid: i32,
+    /// The controlling terminal.
+    pub tty: Option<Arc<super::terminal::Tty>>,
+    /// Of a session leader whose terminal was hung up: the group that was in the foreground then.
+    pub old_foreground: i32,
     /// Set once the group is to end: every thread leaves with this.
     pub exiting: Option<ExitStatus>,
     /// Set when the last thread is gone; the group is a zombie until waited for.

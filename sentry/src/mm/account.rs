@@ -31,11 +31,20 @@ static FILES: AtomicU64 = AtomicU64::new(0);
 static FILES_MAX: AtomicU64 = AtomicU64::new(NONE);
 static PEAK: AtomicU64 = AtomicU64::new(0);
 static KILLS: AtomicU64 = AtomicU64::new(0);
-static HOST: OnceLock<OwnedFd> = OnceLock::new();
+static HOST: OnceLock<HostMemory> = OnceLock::new();
+
+/// What the host says of the guests' control group.
+#[derive(Debug)]
+pub struct HostMemory {
+    /// `memory.current`: what they use, in bytes.
+    pub usage: OwnedFd,
+    /// `memory.events`: has a line `oom_kill N`.
+    pub kills: OwnedFd,
+}
 
 /// Sets the limits at start: of all memory, of what files may take of it, and the host's own count of what the guests
 /// use (`memory.current`), where a host limit stands.
-pub fn configure(memory: Option<u64>, files: Option<u64>, host: Option<OwnedFd>) {
+pub fn configure(memory: Option<u64>, files: Option<u64>, host: Option<HostMemory>) {
     FILES_MAX.store(files.map_or(NONE, |bytes| bytes / PAGE), Relaxed);
     if let Some(limit) = memory {
         LIMIT.store(limit, Relaxed);
@@ -83,9 +92,18 @@ fn guests() -> u64 {
 }
 
 fn host_count() -> Option<u64> {
+    text(&HOST.get()?.usage)?.trim().parse().ok()
+}
+
+/// How many of the guests' processes the host has killed for want of memory.
+pub fn host_kills() -> Option<u64> {
+    text(&HOST.get()?.kills)?.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+}
+
+fn text(file: &OwnedFd) -> Option<String> {
     let mut buf = [0; MAX_TEXT];
-    let n = rustix::io::pread(HOST.get()?, &mut buf, 0).ok()?;
-    std::str::from_utf8(buf.get(..n)?).ok()?.trim().parse().ok()
+    let n = rustix::io::pread(file, &mut buf, 0).ok()?;
+    Some(String::from_utf8_lossy(buf.get(..n)?).into_owned())
 }
 
 /// Bytes of files in our memory.
@@ -95,7 +113,7 @@ pub fn file_bytes() -> u64 {
 
 /// How many processes were killed for want of memory.
 pub fn kills() -> u64 {
-    KILLS.load(Relaxed)
+    KILLS.load(Relaxed).max(host_kills().unwrap_or(0))
 }
 
 /// One more was; which one it is, counted from 1.

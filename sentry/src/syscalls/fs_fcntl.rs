@@ -236,8 +236,10 @@ pub fn ioctl(cx: &mut Ctx<'_>, fd: Fd, request: u32, arg: u64) -> SysResult {
     const FICLONE: u32 = 0x4004_9409;
     const FICLONERANGE: u32 = 0x4020_940d;
     let file = cx.file(fd.0)?;
-    if let Some(done) = super::terminal::job_control(cx, &file, request, arg) {
-        return done;
+    if file.ops.is_terminal() {
+        if let Some(done) = super::terminal::ioctl(cx, &file, request, arg) {
+            return done;
+        }
     }
     match request as u64 {
         libc::FIOCLEX => cx.task.files().set_cloexec(fd.0, true)?,

@@ -201,6 +201,12 @@ pub fn read_file(cx: &mut Ctx<'_>, file: &Arc<File>, ranges: &Ranges, at: At, no
     }
     let room = ranges.writable(&cx.task.mm());
     let nowhere = room == 0 && ranges.total() > 0;
+    if file.ops.is_terminal() {
+        super::terminal::may_read(cx, file)?;
+        if !nowhere && room > 0 {
+            return super::terminal::read(cx, file, ranges, room, nowait);
+        }
+    }
     loop {
         let tried = if nowhere {
             read_once(file, at, &mut Nowhere(ranges.total()))
@@ -252,6 +258,9 @@ pub fn write_file(
         return Err(Errno::EBADF.into());
     }
     attr::on_write(file, &cx.task.cred())?;
+    if file.ops.is_terminal() {
+        super::terminal::may_write(cx, file)?;
+    }
     let len = within_size_limit(cx, file, at, append, ranges.total())?;
     let nowait = nowait || file.nonblocking();
     let there = ranges.outside_reserved().min(len);

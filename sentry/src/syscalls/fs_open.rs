@@ -97,6 +97,9 @@ pub fn open_located(cx: &mut Ctx<'_>, found: Located) -> Result<Arc<File>, Stop>
         let ops = crate::fsimpl::pipe::open_fifo(cx, &inode, found.flags)?;
         return Ok(describe(found.place, ops, found.flags));
     }
+    if !path_only && inode.kind() == FileKind::Char {
+        return super::terminal::open(cx, found);
+    }
     Ok(found.open()?)
 }
 

@@ -347,5 +347,6 @@ pub fn setsid(cx: &mut Ctx<'_>) -> SysResult {
     let mut s = cx.task.group.state.lock();
     s.sid = pid;
     s.pgid = pid;
+    s.tty = None;
     Ok(pid as u64)
 }

@@ -6,7 +6,7 @@ use platform::{ArgShape, CallShape, CALLS};
 use crate::kernel::{Ctx, SysResult};
 use crate::syscalls::args::FromArg;
 use crate::syscalls::{fs_attr, fs_copy, fs_dir, fs_fcntl, fs_io, fs_open, fs_path, fs_stat, fs_xattr};
-use crate::syscalls::{futex, identity, prctl, sched, system, time};
+use crate::syscalls::{futex, identity, prctl, sched, system, terminal, time};
 use crate::syscalls::{mqueue, msg, process, sem, shm, signals};
 
 /// One system call.
@@ -398,7 +398,7 @@ pub static ENTRIES: &[Entry] = &[
     call!(171, setdomainname, [inb(1), V], system::setdomainname),
     call!(309, getcpu, [V, V, V], system::getcpu),
     call!(318, getrandom, [V, V, V], system::getrandom),
-    call!(153, vhangup, [], system::not_permitted),
+    call!(153, vhangup, [], terminal::vhangup),
     call!(163, acct, [], system::not_permitted),
     call!(167, swapon, [], system::not_permitted),
     call!(168, swapoff, [], system::not_permitted),

@@ -99,6 +99,10 @@ pub trait FileOps: Send + Sync + Any {
     fn sigpipe(&self) -> bool {
         true
     }
+    /// Whether job control and the timing of termios(3) rule its reads and writes.
+    fn is_terminal(&self) -> bool {
+        false
+    }
     /// How long a blocking read (or write) may wait at most, in nanoseconds: `SO_RCVTIMEO`, `SO_SNDTIMEO`. When that
     /// has passed the call returns `EAGAIN` (socket(7)).
     fn io_timeout(&self, _writing: bool) -> Option<u64> {

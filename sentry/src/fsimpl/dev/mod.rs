@@ -10,52 +10,31 @@ use linux_abi::{Errno, Result};
 use self::memory::Device;
 use super::clock::make_dev;
 use super::tmpfs::{Options, TmpFs, TmpInode};
-use crate::vfs::inode::{Attrs, Inode, InodeRef, NewNode, Owner};
+use crate::vfs::inode::{NewNode, Owner};
 use crate::vfs::FileOps;
 
-/// The terminal that `/dev/tty` is, with its number: the first donated standard stream that is one.
+/// The donated terminal, with its number: the first standard stream that is one.
 static TERMINAL: OnceLock<(u64, Arc<dyn FileOps>)> = OnceLock::new();
 
-/// The first major number of the slaves of `/dev/pts`, each of which has 256 minor ones; there are 8 (pts(4)).
-const PTS_MAJOR: u32 = 136;
-
-/// Makes `/dev/tty` lead to this terminal. Called once at boot; without it, opening gives `ENXIO` (tty(4)). Gives the
-/// name of its node where it has one, `/dev/pts/N` as on the host, so that ttyname(3) finds it.
-pub fn set_terminal(dev: &TmpFs, ops: Arc<dyn FileOps>, attrs: &Attrs) -> Result<Option<Terminal>> {
-    let set = TERMINAL.set((attrs.rdev, ops)).is_ok();
-    let (major, minor) = (rustix::fs::major(attrs.rdev), rustix::fs::minor(attrs.rdev));
-    let number = match major.checked_sub(PTS_MAJOR) {
-        Some(block @ 0..=7) if minor < 256 => block << 8 | minor,
-        _ => return Ok(None),
-    };
-    let dir = dev.tmp_root().lookup(b"pts")?;
-    let name = number.to_string();
-    let inode = match dir.lookup(name.as_bytes()) {
-        Ok(inode) => inode,
-        Err(Errno::ENOENT) if set => {
-            let owner = Owner { uid: attrs.uid, gid: attrs.gid, perm: attrs.perm };
-            dir.create(name.as_bytes(), &NewNode::Char(attrs.rdev), owner)?
-        }
-        // A second terminal of the caller's: there is one controlling terminal, and only that can be opened by name.
-        Err(Errno::ENOENT) => return Ok(None),
-        Err(e) => return Err(e),
-    };
-    Ok(Some(Terminal { inode, name: format!("/dev/pts/{name}") }))
+/// Makes the donated terminal the one that `/dev/tty` leads to for whoever has it as controlling terminal; `false` where
+/// another came first. Called once at boot.
+pub fn set_terminal(ops: Arc<dyn FileOps>, rdev: u64) -> bool {
+    TERMINAL.get_or_init(|| (rdev, ops)).0 == rdev
 }
 
-/// A donated terminal's node.
-pub struct Terminal {
-    pub inode: InodeRef,
-    pub name: String,
+/// The donated terminal, opened; `ENXIO` where there is none (tty(4)).
+pub fn terminal() -> Result<Arc<dyn FileOps>> {
+    TERMINAL.get().map(|(_, t)| t.clone()).ok_or(Errno::ENXIO)
 }
+
+/// `/dev/tty` and `/dev/ptmx`, which need to know who opens them.
+pub const TTY: u64 = make_dev(5, 0);
+pub const PTMX: u64 = make_dev(5, 2);
 
 /// Opens a character device by number, wherever its node lies; `ENXIO` for numbers without a device.
 pub fn open_char(rdev: u64, _flags: u32) -> Result<Arc<dyn FileOps>> {
     const DEVICES: [(u32, Device); 5] =
         [(3, Device::Null), (5, Device::Zero), (7, Device::Full), (8, Device::Random), (9, Device::Random)];
-    if rdev == make_dev(5, 0) {
-        return TERMINAL.get().map(|(_, t)| t.clone()).ok_or(Errno::ENXIO);
-    }
     if let Some((_, terminal)) = TERMINAL.get().filter(|(number, _)| *number == rdev) {
         return Ok(terminal.clone());
     }
@@ -79,6 +58,7 @@ pub fn file_system() -> Result<Arc<TmpFs>> {
         node(root, name, 1, minor)?;
     }
     node(root, "tty", 5, 0)?;
+    node(root, "ptmx", 5, 2)?;
     let links = [
         ("fd", "/proc/self/fd"),
         ("stdin", "/proc/self/fd/0"),

@@ -28,6 +28,8 @@ pub struct HostStream {
     access: OFlags,
     queue: WaitQueue,
     watch: Watch,
+    /// Its device number, where it is a terminal.
+    terminal: Option<u64>,
     /// The host does not know `RWF_NOWAIT` on it (terminals, some devices).
     no_nowait: AtomicBool,
 }
@@ -57,10 +59,19 @@ impl HostStream {
         if access.contains(OFlags::PATH) {
             return Err(Errno::EBADF);
         }
+        let terminal = (kind == Kind::Device && rustix::termios::isatty(&fd)).then_some(stat.st_rdev);
         let fd = Arc::new(fd);
         let queue = WaitQueue::new();
         let watch = poller.watch(fd.clone(), queue.clone());
-        Ok(Arc::new(HostStream { fd, kind, access, queue, watch, no_nowait: AtomicBool::new(false) }))
+        Ok(Arc::new(HostStream {
+            fd,
+            kind,
+            access,
+            queue,
+            watch,
+            terminal,
+            no_nowait: AtomicBool::new(false),
+        }))
     }
 
     /// The open(2) flags of the description, as the launcher's shell opened it.
@@ -88,9 +99,15 @@ impl HostStream {
         convert::attrs_of_stat(&rustix::fs::fstat(&*self.fd).map_err(errno)?)
     }
 
-    /// Whether it is a terminal.
-    pub fn is_terminal(&self) -> bool {
-        self.kind == Kind::Device && rustix::termios::isatty(&*self.fd)
+    /// Its device number, where it is a terminal.
+    pub fn terminal(&self) -> Option<u64> {
+        self.terminal
+    }
+
+    /// Whether a background process must not write to it (`TOSTOP`).
+    pub fn stops_writers(&self) -> bool {
+        rustix::termios::tcgetattr(&*self.fd)
+            .is_ok_and(|t| t.local_modes.contains(rustix::termios::LocalModes::TOSTOP))
     }
 
     fn number(&self) -> u64 {
@@ -290,6 +307,10 @@ impl FileOps for HostStream {
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
         (self.kind != Kind::Regular).then_some(&self.queue)
+    }
+
+    fn is_terminal(&self) -> bool {
+        self.terminal.is_some()
     }
 
     fn ioctl(&self, _: &File, io: &Ioctl<'_, '_>) -> Result<i64> {

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use linux_abi::{Errno, Result};
 
 use super::{net, random_uuid, Shared};
+use crate::fsimpl::tty::{self, DevPts};
 use crate::host_facts;
 use crate::kernel::{Kernel, PID_MAX};
 use crate::mm::account;
@@ -44,7 +45,7 @@ pub(super) static ENTRIES: &[Global] = &[
     text("cgroups", |_, _| cgroups()),
     text("cmdline", |_, _| b"\n".to_vec()),
     text("cpuinfo", cpuinfo),
-    fixed("devices", "Character devices:\n  1 mem\n  5 /dev/tty\n136 pts\n\nBlock devices:\n"),
+    fixed("devices", "Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/ptmx\n128 ptm\n136 pts\n\nBlock devices:\n"),
     fixed("filesystems", "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\tsockfs\nnodev\tpipefs\nnodev\tdevpts\nnodev\toverlay\n"),
     text("loadavg", loadavg),
     text("meminfo", |_, _| meminfo()),
@@ -55,6 +56,8 @@ pub(super) static ENTRIES: &[Global] = &[
     fixed("diskstats", ""),
     text("stat", stat),
     fixed("swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"),
+    fixed("tty/drivers", TTY_DRIVERS),
+    fixed("tty/ldiscs", "n_tty       0\n"),
     text("uptime", uptime),
     text("version", version),
     text("vmstat", |_, _| vmstat()),
@@ -109,8 +112,9 @@ pub(super) static ENTRIES: &[Global] = &[
     setting("sys/kernel/overflowuid", "65534\n"),
     setting("sys/kernel/perf_event_paranoid", "4\n"),
     text("sys/kernel/pid_max", |_, _| format!("{PID_MAX}\n").into_bytes()),
-    fixed("sys/kernel/pty/max", "4096\n"),
-    fixed("sys/kernel/pty/nr", "0\n"),
+    text("sys/kernel/pty/max", |_, _| format!("{}\n", tty::MAX).into_bytes()),
+    text("sys/kernel/pty/nr", |_, _| format!("{}\n", DevPts::get().map_or(0, |p| p.count())).into_bytes()),
+    fixed("sys/kernel/pty/reserve", "0\n"),
     text("sys/kernel/random/boot_id", |_, s| format!("{}\n", s.boot_id).into_bytes()),
     fixed("sys/kernel/random/entropy_avail", "256\n"),
     fixed("sys/kernel/random/poolsize", "256\n"),
@@ -150,6 +154,14 @@ pub(super) static ENTRIES: &[Global] = &[
     setting("sys/vm/overcommit_ratio", "50\n"),
     setting("sys/vm/swappiness", "60\n"),
 ];
+
+/// Name, node, major number, minor numbers, kind; ps(1) finds a terminal's name by it.
+const TTY_DRIVERS: &str = "\
+/dev/tty             /dev/tty        5       0 system:/dev/tty
+/dev/ptmx            /dev/ptmx       5       2 system
+pty_slave            /dev/pts      136 0-1048575 pty:slave
+pty_master           /dev/ptm      128 0-1048575 pty:master
+";
 
 pub(super) enum Child {
     Dir(&'static str),

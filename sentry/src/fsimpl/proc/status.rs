@@ -70,6 +70,10 @@ pub(super) fn stat(s: &Subject) -> Result<Vec<u8>> {
     let task = s.task().ok();
     let (letter, _) = state(s, &group);
     let (utime, stime) = times(s, &group);
+    let (tty, foreground) = match crate::kernel::terminal::of(&group) {
+        Some(tty) => (tty.number() as i32, tty.ids().foreground),
+        None => (0, -1),
+    };
     let (ppid, pgid, sid, threads, children, exit_signal, exit_code) = {
         let ppid = group.ppid();
         let st = group.state.lock();
@@ -93,7 +97,8 @@ pub(super) fn stat(s: &Subject) -> Result<Vec<u8>> {
     };
     let rss_limit = group.limit(crate::limits::resource::RSS);
     let brk = layout.brk_start;
-    let mut out = format!("{} ({}) {letter} {ppid} {pgid} {sid} 0 -1 4194304 0 0 0 0 ", s.tid, name(s));
+    let mut out = format!("{} ({}) {letter} {ppid} {pgid} {sid} ", s.tid, name(s));
+    let _ = write!(out, "{tty} {foreground} 4194304 0 0 0 0 ");
     let _ = write!(out, "{utime} {stime} {} {} ", children.0 / TICK, children.1 / TICK);
     let _ = write!(out, "20 0 {threads} 0 {} {size} {rss} {rss_limit} ", group.started / TICK);
     let _ = write!(out, "{} {} {} 0 0 ", layout.code.0, layout.code.1, layout.stack_top);
