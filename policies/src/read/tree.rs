@@ -41,6 +41,8 @@ pub(crate) struct Node {
 pub(crate) enum Value {
     String(String),
     Integer(i64),
+    /// A JSON number past that, as masks in other tools' files are.
+    Large(u64),
     Boolean(bool),
     Array(Vec<Node>),
     /// In the order of the file.
@@ -62,6 +64,7 @@ impl Value {
         match self {
             Value::String(_) => "a string",
             Value::Integer(_) => "a number",
+            Value::Large(_) => "a number that is too large",
             Value::Boolean(_) => "true or false",
             Value::Array(_) => "a list",
             Value::Table(_) => "a table",
@@ -166,10 +169,11 @@ fn from_json(value: &ast::Value<'_>, source: &Source, depth: usize) -> Result<No
     not_too_deep(depth, &span, source)?;
     let value = match value {
         ast::Value::StringLit(text) => Value::String(text.value.to_string()),
-        ast::Value::NumberLit(number) => match number.value.parse() {
-            Ok(number) => Value::Integer(number),
-            Err(_) if number.value.contains(['.', 'e', 'E']) => Value::Other("a fraction"),
-            Err(_) => return Err(Diagnostic::error(source.place(&span), "the number is too large")),
+        ast::Value::NumberLit(number) => match (number.value.parse(), number.value.parse()) {
+            (Ok(number), _) => Value::Integer(number),
+            (_, Ok(number)) => Value::Large(number),
+            _ if number.value.contains(['.', 'e', 'E']) => Value::Other("a fraction"),
+            _ => return Err(Diagnostic::error(source.place(&span), "the number is too large")),
         },
         ast::Value::BooleanLit(value) => Value::Boolean(value.value),
         ast::Value::NullKeyword(_) => Value::Other("null"),
