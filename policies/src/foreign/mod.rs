@@ -11,12 +11,11 @@ mod node;
 mod regions;
 mod to_oci;
 mod to_seccompiler;
-mod to_toml;
 
 use std::path::Path;
 
 use crate::calls;
-use crate::diagnostic::{Diagnostic, Diagnostics, Place, Source};
+use crate::diagnostic::{Diagnostic, Diagnostics, Place, Source, Sources};
 use crate::load::{self, Loaded};
 use crate::model::{Action, CallName, Condition, Located, Operator, Origin, Rule, Syscalls, Width};
 use crate::read::tree::{self, Node};
@@ -24,7 +23,6 @@ use crate::read::{limits, Context, Format};
 
 pub use to_oci::write as to_oci;
 pub use to_seccompiler::write as to_seccompiler;
-pub use to_toml::write as to_toml;
 
 /// A format that is not ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +92,10 @@ pub fn read(name: &str, text: &str, options: &Options) -> Result<Loaded, Diagnos
     };
     let mut policy = policy?;
     policy.sources = vec![source.name.clone()];
-    Ok(Loaded { policy, extends: Vec::new(), warnings: reading.notes })
+    let warnings = reading.notes;
+    let mut sources = Sources::default();
+    sources.add(source);
+    Ok(Loaded { policy, extends: Vec::new(), warnings, sources })
 }
 
 /// Loads a policy in whatever format: a shipped profile by its name, a file of ours, or a foreign one.

@@ -55,7 +55,7 @@ fn filter(mismatch: Action, matched: Action, rules: Vec<Value>) -> Value {
 fn key(action: Action) -> String {
     match action {
         Action::Errno(n) => format!("errno-{n}"),
-        other => other.name().word().to_owned(),
+        other => other.name().to_string(),
     }
 }
 

@@ -73,14 +73,9 @@ pub fn condition(random: &mut Random) -> Condition {
     if random.below(3) > 0 {
         value &= mask.unwrap_or(u64::MAX);
     }
-    Condition {
-        arg: random.below(6) as u8,
-        explicit_width: random.of(&[None, None, Some(Width::Bits32), Some(Width::Bits64)]),
-        mask,
-        operator,
-        value,
-        text: String::new(),
-    }
+    let (arg, explicit_width) =
+        (random.below(6) as u8, random.of(&[None, None, Some(Width::Bits32), Some(Width::Bits64)]));
+    Condition { arg, explicit_width, mask, operator, value, text: String::new() }
 }
 
 /// Calls that rules and questions are about: few, so that rules meet.
