@@ -14,8 +14,11 @@ pub mod compile;
 pub mod constants;
 pub mod decide;
 pub mod diagnostic;
+pub mod diff;
 pub mod document;
+pub mod explain;
 pub mod filter;
+pub mod foreign;
 pub mod groups;
 mod load;
 mod merge;
@@ -27,5 +30,6 @@ pub mod write;
 
 pub use check::check;
 pub use filter::{own_filter, Filter, Mismatch, OwnProcess};
+pub use foreign::load_any;
 pub use load::{load, load_text, Loaded};
 pub use read::Context;

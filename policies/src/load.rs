@@ -60,7 +60,7 @@ pub fn load_text(name: &str, text: &str, format: Format, context: &Context) -> R
 }
 
 /// Whether a name is one of a file rather than of a shipped profile.
-fn is_path(name: &str) -> bool {
+pub(crate) fn is_path(name: &str) -> bool {
     name.contains('/') || name.ends_with(".toml") || name.ends_with(".json")
 }
 
@@ -265,7 +265,7 @@ impl<'c> Loader<'c> {
 }
 
 /// A file's bytes, one more than allowed at most. What a policy extends must be a plain file: opening a FIFO would wait.
-fn contents(path: &Path, plain: bool) -> std::io::Result<Vec<u8>> {
+pub(crate) fn contents(path: &Path, plain: bool) -> std::io::Result<Vec<u8>> {
     let metadata = path.metadata()?;
     if metadata.is_dir() {
         return Err(std::io::Error::other("it is a directory"));

@@ -60,7 +60,7 @@ pub(crate) fn host_path(path: &HostPath) -> String {
 
 pub(crate) fn size(bytes: u64) -> String {
     let units = [(40, "T"), (30, "G"), (20, "M"), (10, "K")];
-    let unit = units.iter().find(|(shift, _)| bytes > 0 && bytes % (1 << shift) == 0);
+    let unit = units.iter().find(|(shift, _)| bytes > 0 && bytes.is_multiple_of(1 << shift));
     unit.map_or_else(|| bytes.to_string(), |(shift, letter)| format!("{}{letter}", bytes >> shift))
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn duration(span: Duration) -> String {
         return format!("{}s", span.as_secs_f64());
     }
     let units = [(86400, "d"), (3600, "h"), (60, "m")];
-    let unit = units.iter().find(|(length, _)| seconds > 0 && seconds % length == 0);
+    let unit = units.iter().find(|(length, _)| seconds > 0 && seconds.is_multiple_of(*length));
     unit.map_or_else(|| format!("{seconds}s"), |(length, letter)| format!("{}{letter}", seconds / length))
 }
 

@@ -8,7 +8,7 @@ pub(crate) mod keys;
 mod reader;
 mod sections;
 mod syscalls;
-mod tree;
+pub(crate) mod tree;
 
 use std::path::{Path, PathBuf};
 

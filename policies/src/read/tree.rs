@@ -41,6 +41,8 @@ pub(crate) struct Node {
 pub(crate) enum Value {
     String(String),
     Integer(i64),
+    /// A JSON number past that, as masks in other tools' files are.
+    Large(u64),
     Boolean(bool),
     Array(Vec<Node>),
     /// In the order of the file.
@@ -62,6 +64,7 @@ impl Value {
         match self {
             Value::String(_) => "a string",
             Value::Integer(_) => "a number",
+            Value::Large(_) => "a number that is too large",
             Value::Boolean(_) => "true or false",
             Value::Array(_) => "a list",
             Value::Table(_) => "a table",
@@ -74,7 +77,7 @@ impl Value {
 pub(crate) fn parse(source: &Source, format: Format) -> Result<Node, Vec<Diagnostic>> {
     match format {
         Format::Toml => parse_toml(source),
-        Format::Json => parse_json(source).map_err(|error| vec![error]),
+        Format::Json => parse_json(source).map_err(|error| vec![*error]),
     }
 }
 
@@ -91,11 +94,11 @@ fn parse_toml(source: &Source) -> Result<Node, Vec<Diagnostic>> {
             .collect());
     }
     let span = table.span();
-    let value = from_table(table.get_ref(), source, 0).map_err(|error| vec![error])?;
+    let value = from_table(table.get_ref(), source, 0).map_err(|error| vec![*error])?;
     Ok(Node { span, value })
 }
 
-fn from_table(table: &DeTable<'_>, source: &Source, depth: usize) -> Result<Value, Diagnostic> {
+fn from_table(table: &DeTable<'_>, source: &Source, depth: usize) -> Result<Value, Box<Diagnostic>> {
     let mut entries = Vec::with_capacity(table.len());
     for (key, value) in table.iter() {
         entries.push(Entry {
@@ -113,13 +116,13 @@ fn from_toml(
     span: Range<usize>,
     source: &Source,
     depth: usize,
-) -> Result<Node, Diagnostic> {
+) -> Result<Node, Box<Diagnostic>> {
     not_too_deep(depth, &span, source)?;
     let value = match value {
         DeValue::String(text) => Value::String(text.to_string()),
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) => Value::Integer(number),
-            Err(_) => return Err(Diagnostic::error(source.place(&span), "the number is too large")),
+            Err(_) => return Err(Diagnostic::error(source.place(&span), "the number is too large").into()),
         },
         DeValue::Float(_) => Value::Other("a fraction"),
         DeValue::Boolean(value) => Value::Boolean(*value),
@@ -148,7 +151,7 @@ const STRICT: ParseOptions = ParseOptions {
     allow_extended_string_escapes: false,
 };
 
-fn parse_json(source: &Source) -> Result<Node, Diagnostic> {
+fn parse_json(source: &Source) -> Result<Node, Box<Diagnostic>> {
     let parsed = jsonc_parser::parse_to_ast(&source.text, &CollectOptions::default(), &STRICT);
     let value = parsed.map_err(|error| {
         let range = error.range();
@@ -156,20 +159,21 @@ fn parse_json(source: &Source) -> Result<Node, Diagnostic> {
     })?;
     match value.value {
         Some(value) => from_json(&value, source, 0),
-        None => Err(Diagnostic::error(source.place(&(0..0)), "the file is empty")),
+        None => Err(Diagnostic::error(source.place(&(0..0)), "the file is empty").into()),
     }
 }
 
-fn from_json(value: &ast::Value<'_>, source: &Source, depth: usize) -> Result<Node, Diagnostic> {
+fn from_json(value: &ast::Value<'_>, source: &Source, depth: usize) -> Result<Node, Box<Diagnostic>> {
     let range = value.range();
     let span = range.start..range.end;
     not_too_deep(depth, &span, source)?;
     let value = match value {
         ast::Value::StringLit(text) => Value::String(text.value.to_string()),
-        ast::Value::NumberLit(number) => match number.value.parse() {
-            Ok(number) => Value::Integer(number),
-            Err(_) if number.value.contains(['.', 'e', 'E']) => Value::Other("a fraction"),
-            Err(_) => return Err(Diagnostic::error(source.place(&span), "the number is too large")),
+        ast::Value::NumberLit(number) => match (number.value.parse(), number.value.parse()) {
+            (Ok(number), _) => Value::Integer(number),
+            (_, Ok(number)) => Value::Large(number),
+            _ if number.value.contains(['.', 'e', 'E']) => Value::Other("a fraction"),
+            _ => return Err(Diagnostic::error(source.place(&span), "the number is too large").into()),
         },
         ast::Value::BooleanLit(value) => Value::Boolean(value.value),
         ast::Value::NullKeyword(_) => Value::Other("null"),
@@ -188,7 +192,8 @@ fn from_json(value: &ast::Value<'_>, source: &Source, depth: usize) -> Result<No
                     return Err(Diagnostic::error(
                         source.place(&key_span),
                         format!("the key `{key}` stands twice"),
-                    ));
+                    )
+                    .into());
                 }
                 let node = from_json(&property.value, source, depth + 1)?;
                 entries.push(Entry { key: key.to_owned(), key_span, node });
@@ -199,10 +204,10 @@ fn from_json(value: &ast::Value<'_>, source: &Source, depth: usize) -> Result<No
     Ok(Node { span, value })
 }
 
-fn not_too_deep(depth: usize, span: &Range<usize>, source: &Source) -> Result<(), Diagnostic> {
+fn not_too_deep(depth: usize, span: &Range<usize>, source: &Source) -> Result<(), Box<Diagnostic>> {
     if depth > limits::DEPTH {
         let what = format!("nested deeper than {} levels", limits::DEPTH);
-        return Err(Diagnostic::error(source.place(span), what));
+        return Err(Diagnostic::error(source.place(span), what).into());
     }
     Ok(())
 }
