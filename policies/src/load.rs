@@ -29,6 +29,11 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// A policy that extends nothing.
+    pub(crate) fn alone(policy: Policy, warnings: Vec<Diagnostic>, sources: Sources) -> Self {
+        Self { policy, bases: Vec::new(), warnings, sources }
+    }
+
     /// What each policy that the file extends directly comes to by itself, in the file's order.
     pub fn extends(&self) -> impl Iterator<Item = Policy> + '_ {
         self.bases.iter().map(|layers| joined(layers))
