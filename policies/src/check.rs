@@ -16,8 +16,8 @@ pub fn check(loaded: &Loaded) -> Vec<Diagnostic> {
     let mut found = loaded.warnings.clone();
     found.extend(shadow::rules(loaded));
     found.extend(hidden_below_writable(loaded, &loaded.policy));
-    for base in &loaded.extends {
-        found.extend(wider::than(loaded, base));
+    for base in loaded.extends() {
+        found.extend(wider::than(loaded, &base));
     }
     found.dedup();
     found
@@ -25,12 +25,15 @@ pub fn check(loaded: &Loaded) -> Vec<Diagnostic> {
 
 /// What is hidden below a writable mount does not exist inside, so the program may make it, for real.
 fn hidden_below_writable(loaded: &Loaded, policy: &Policy) -> Vec<Diagnostic> {
+    /// Each is compared with each.
+    const COMPARED: usize = 1000;
     let writable = policy.files.mounts.iter().filter(|mount| mount.mode.value == MountMode::Rw);
     let mut found = Vec::new();
-    for mount in writable {
+    for mount in writable.take(COMPARED) {
         let Some(source) = &mount.source else { continue };
         let below = |path: &Path| path.starts_with(&source.path) || path.starts_with(&mount.at.value);
-        let hidden: Vec<_> = policy.files.hide.iter().filter(|hidden| below(&hidden.path)).collect();
+        let hidden: Vec<_> =
+            policy.files.hide.iter().take(COMPARED).filter(|hidden| below(&hidden.path)).collect();
         let Some(first) = hidden.first() else { continue };
         let others = match hidden.len() - 1 {
             0 => String::new(),

@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::diagnostic::{did_you_mean, Diagnostic, Diagnostics, Place, Source, Sources};
 use crate::model::Policy;
@@ -19,12 +20,24 @@ use crate::{merge, profiles};
 #[derive(Clone, Debug)]
 pub struct Loaded {
     pub policy: Policy,
-    /// What each policy that the file extends directly comes to by itself, in the file's order.
-    pub extends: Vec<Policy>,
+    /// The layers of each policy that the file extends directly.
+    bases: Vec<Vec<Arc<Policy>>>,
     /// What is probably not meant so, but can be read.
     pub warnings: Vec<Diagnostic>,
     /// The texts of its files.
     pub sources: Sources,
+}
+
+impl Loaded {
+    /// A policy that extends nothing.
+    pub(crate) fn alone(policy: Policy, warnings: Vec<Diagnostic>, sources: Sources) -> Self {
+        Self { policy, bases: Vec::new(), warnings, sources }
+    }
+
+    /// What each policy that the file extends directly comes to by itself, in the file's order.
+    pub fn extends(&self) -> impl Iterator<Item = Policy> + '_ {
+        self.bases.iter().map(|layers| joined(layers))
+    }
 }
 
 /// Loads a policy file or a shipped profile.
@@ -52,7 +65,7 @@ pub fn load_text(name: &str, text: &str, format: Format, context: &Context) -> R
     let mut loader = Loader::new(context);
     let source = Source::new(name, text.to_owned());
     let layer = read::layer(&source, format, context).map_err(Diagnostics)?;
-    loader.sources.add(source);
+    loader.take(source, &layer)?;
     let base = Base { shown: PathBuf::from(name), directory: Some(context.directory.clone()) };
     loader.chain.push((Key::Text, name.to_owned()));
     let root = loader.add(Key::Text, layer, &base)?;
@@ -87,12 +100,16 @@ struct Base {
 
 struct Loader<'c> {
     context: &'c Context,
-    files: Vec<(Policy, Vec<usize>)>,
+    files: Vec<(Arc<Policy>, Vec<usize>)>,
     known: HashMap<Key, usize>,
     /// From the first file to the one that is being read.
     chain: Vec<(Key, String)>,
     warnings: Vec<Diagnostic>,
     sources: Sources,
+    /// What all files so far come to together: their bytes, their rules, the calls that those name.
+    bytes: usize,
+    rules: usize,
+    calls: usize,
 }
 
 impl<'c> Loader<'c> {
@@ -104,6 +121,9 @@ impl<'c> Loader<'c> {
             chain: Vec::new(),
             warnings: Vec::new(),
             sources: Sources::default(),
+            bytes: 0,
+            rules: 0,
+            calls: 0,
         }
     }
 
@@ -136,7 +156,7 @@ impl<'c> Loader<'c> {
         let format = Format::of(&shown, &source.text);
         let layer = read::layer(&source, format, &self.context.below(&directory));
         let layer = layer.map_err(|errors| self.with_chain(errors))?;
-        self.sources.add(source);
+        self.take(source, &layer)?;
         let index =
             self.add(key, layer, &Base { shown: PathBuf::from(&shown), directory: Some(directory) })?;
         self.chain.pop();
@@ -152,7 +172,7 @@ impl<'c> Loader<'c> {
         let source = Source::new(profile.name, profile.text.to_owned());
         let layer = read::layer(&source, Format::Toml, self.context);
         let layer = layer.map_err(|errors| self.with_chain(errors))?;
-        self.sources.add(source);
+        self.take(source, &layer)?;
         let index = self.add(key, layer, &Base { shown: PathBuf::from(profile.name), directory: None })?;
         self.chain.pop();
         Ok(index)
@@ -177,15 +197,38 @@ impl<'c> Loader<'c> {
         Ok(self.known.get(key).copied())
     }
 
+    /// Counts a file that has been read, and keeps its text.
+    fn take(&mut self, source: Source, layer: &Layer) -> Result<(), Diagnostics> {
+        let rules = &layer.policy.syscalls.rules;
+        self.bytes = self.bytes.saturating_add(source.text.len());
+        self.rules = self.rules.saturating_add(rules.len());
+        self.calls = self.calls.saturating_add(rules.iter().map(|rule| rule.calls().count()).sum());
+        let over = [
+            (self.bytes, limits::ALL_FILES, "bytes"),
+            (self.rules, limits::RULES, "rules"),
+            (self.calls, limits::CALLS, "calls named by rules"),
+        ];
+        let over = over.into_iter().find(|(count, most, _)| count > most);
+        if let Some((_, most, what)) = over {
+            let what = format!("with this file there are more than {most} {what} in all files together");
+            return Err(self.with_chain(vec![Diagnostic::error(source.place(&(0..0)), what)]));
+        }
+        self.sources.add(source);
+        Ok(())
+    }
+
     /// Takes a layer in, after what it extends.
     fn add(&mut self, key: Key, layer: Layer, base: &Base) -> Result<usize, Diagnostics> {
         let mut edges = Vec::new();
         for extends in &layer.extends {
-            edges.push(self.extended(extends, base)?);
+            let edge = self.extended(extends, base)?;
+            if !edges.contains(&edge) {
+                edges.push(edge);
+            }
         }
         self.warnings.extend(layer.warnings);
         let index = self.files.len();
-        self.files.push((layer.policy, edges));
+        self.files.push((Arc::new(layer.policy), edges));
         self.known.insert(key, index);
         Ok(index)
     }
@@ -229,26 +272,21 @@ impl<'c> Loader<'c> {
     }
 
     fn finish(self, root: usize) -> Result<Loaded, Diagnostics> {
-        let policy = self.joined(root);
-        if policy.syscalls.rules.len() > limits::RULES {
-            let first = policy.syscalls.rules.get(limits::RULES).map(|rule| Place::bare(rule.origin.clone()));
-            let place = first.unwrap_or_else(|| Place::file("policy"));
-            let what = format!("more than {} rules in all files together", limits::RULES);
-            return Err(Diagnostic::error(place, what).into());
-        }
-        let edges = self.files.get(root).map(|(_, edges)| edges.clone()).unwrap_or_default();
-        let extends = edges.into_iter().map(|edge| self.joined(edge)).collect();
-        Ok(Loaded { policy, extends, warnings: self.warnings, sources: self.sources })
+        let edges = self.files.get(root).map(|(_, edges)| edges.as_slice()).unwrap_or_default();
+        let bases = edges.iter().map(|edge| self.layers(*edge)).collect();
+        let policy = joined(&self.layers(root));
+        Ok(Loaded { policy, bases, warnings: self.warnings, sources: self.sources })
     }
 
-    fn joined(&self, root: usize) -> Policy {
+    /// A file and all that it extends, the earliest first.
+    fn layers(&self, root: usize) -> Vec<Arc<Policy>> {
         let mut order = Vec::new();
         self.in_order(root, &mut order);
-        let layers =
-            order.into_iter().filter_map(|index| self.files.get(index)).map(|(policy, _)| policy.clone());
-        let mut policy = layers.reduce(merge::over).unwrap_or_default();
-        policy.syscalls.settle();
-        policy
+        order
+            .into_iter()
+            .filter_map(|index| self.files.get(index))
+            .map(|(policy, _)| Arc::clone(policy))
+            .collect()
     }
 
     /// What a file extends comes before it. As deep as the longest chain, which is bounded.
@@ -262,6 +300,13 @@ impl<'c> Loader<'c> {
         }
         order.push(index);
     }
+}
+
+fn joined(layers: &[Arc<Policy>]) -> Policy {
+    let layers = layers.iter().map(|layer| Policy::clone(layer));
+    let mut policy = layers.reduce(merge::over).unwrap_or_default();
+    policy.syscalls.settle();
+    policy
 }
 
 /// A file's bytes, one more than allowed at most. What a policy extends must be a plain file: opening a FIFO would wait.

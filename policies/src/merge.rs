@@ -3,6 +3,8 @@
 //! Single values: the later one. Lists add up, what stands there already is not added again. Tables (`groups`, `set`,
 //! mounts by their place): by key. Rules: the later file's come first, since the first match wins.
 
+use std::collections::HashSet;
+
 use crate::model::{Env, Files, Limits, Located, Network, Policy, Process, Syscalls};
 
 /// Lays a later file over what came before.
@@ -49,8 +51,10 @@ fn syscalls(base: Syscalls, later: Syscalls) -> Syscalls {
 }
 
 fn files(base: Files, later: Files) -> Files {
-    let replaced = |place: &std::path::Path| later.mounts.iter().any(|mount| mount.at.value == place);
-    let mut mounts: Vec<_> = base.mounts.into_iter().filter(|mount| !replaced(&mount.at.value)).collect();
+    let replaced: HashSet<_> = later.mounts.iter().map(|mount| mount.at.value.as_path()).collect();
+    let kept = base.mounts.into_iter().filter(|mount| !replaced.contains(mount.at.value.as_path()));
+    let mut mounts: Vec<_> = kept.collect();
+    drop(replaced);
     mounts.extend(later.mounts);
     Files {
         root: later.root.or(base.root),

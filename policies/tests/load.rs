@@ -170,6 +170,34 @@ fn circles_and_long_chains_are_shown() {
 }
 
 #[test]
+fn all_files_together_are_bounded() {
+    let scratch = Scratch::new("together");
+    let rule = "[[syscalls.rule]]\nnames = [\"read\"]\naction = \"log\"\n";
+    for number in 0..5 {
+        scratch.file(&format!("rules{number}.toml"), &rule.repeat(2500));
+        scratch.file(&format!("text{number}.toml"), &"#".repeat(1 << 20));
+        let names = "\"@system-service\", ".repeat(200);
+        scratch.file(
+            &format!("names{number}.toml"),
+            &format!("[[syscalls.rule]]\nnames = [{names}]\naction = \"log\"\n"),
+        );
+    }
+    for (what, said) in [
+        ("rules", "rules4.toml:1:1: with this file there are more than 10000 rules"),
+        ("text", "text3.toml:1:1: with this file there are more than 4194304 bytes"),
+        ("names", ".toml:1:1: with this file there are more than 200000 calls"),
+    ] {
+        let names: Vec<_> = (0..5).map(|number| format!("\"{what}{number}.toml\"")).collect();
+        scratch.file("top.toml", &format!("extends = [{}]\n", names.join(", ")));
+        let errors = scratch.load("top.toml").expect_err(what);
+        assert!(errors.contains(said), "{errors}");
+    }
+    // The same file a hundred times is one.
+    scratch.file("top.toml", &format!("extends = [{}]\n", "\"rules0.toml\", ".repeat(100)));
+    assert_eq!(scratch.load("top.toml").map(|policy| policy.syscalls.rules.len()), Ok(2500));
+}
+
+#[test]
 fn mistakes_in_extended_files_name_both() {
     let scratch = Scratch::new("chain");
     scratch.file("a.toml", "extends = [\"b.toml\"]\n");

@@ -40,6 +40,9 @@ impl GuestKernel for Runner {
 
     fn space_gone(&self, space: &Arc<Space>, end: SpaceEnd) {
         let tasks: Vec<_> = self.0.pids.lock().tasks.values().cloned().collect();
+        if end != SpaceEnd::Expected {
+            tracing::debug!(?space, ?end, "a stub has ended by itself");
+        }
         let of_it = |t: &&Arc<Task>| t.thread().space().id() == space.id();
         if let (SpaceEnd::Signal(libc::SIGKILL), Some(task)) = (end, tasks.iter().find(of_it)) {
             crate::kernel::memory::killed_by_host(&task.group);

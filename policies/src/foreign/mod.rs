@@ -95,7 +95,7 @@ pub fn read(name: &str, text: &str, options: &Options) -> Result<Loaded, Diagnos
     let warnings = reading.notes;
     let mut sources = Sources::default();
     sources.add(source);
-    Ok(Loaded { policy, extends: Vec::new(), warnings, sources })
+    Ok(Loaded::alone(policy, warnings, sources))
 }
 
 /// Loads a policy in whatever format: a shipped profile by its name, a file of ours, or a foreign one.

@@ -23,13 +23,15 @@ pub use tree::Format;
 pub(crate) mod limits {
     /// Of one file, in bytes.
     pub(crate) const FILE: usize = 1 << 20;
+    /// Of all files of one policy, in bytes.
+    pub(crate) const ALL_FILES: usize = 4 << 20;
     /// Nested tables and lists.
     pub(crate) const DEPTH: usize = 12;
     /// Entries of one list.
     pub(crate) const LIST: usize = 10_000;
     /// Rules of one policy, over all its files.
     pub(crate) const RULES: usize = 10_000;
-    /// Calls that the names of one file's rules stand for: groups are long.
+    /// Calls that the names of its rules stand for, over all its files: groups are long.
     pub(crate) const CALLS: usize = 200_000;
     /// Conditions of one rule: more than one on each argument is rare.
     pub(crate) const CONDITIONS: usize = 32;

@@ -122,7 +122,7 @@ fn from_toml(
         DeValue::String(text) => Value::String(text.to_string()),
         DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) => Value::Integer(number),
-            Err(_) => return Err(Diagnostic::error(source.place(&span), "the number is too large").into()),
+            Err(_) => return Err(wrong(source, &span, "the number is too large")),
         },
         DeValue::Float(_) => Value::Other("a fraction"),
         DeValue::Boolean(value) => Value::Boolean(*value),
@@ -155,11 +155,11 @@ fn parse_json(source: &Source) -> Result<Node, Box<Diagnostic>> {
     let parsed = jsonc_parser::parse_to_ast(&source.text, &CollectOptions::default(), &STRICT);
     let value = parsed.map_err(|error| {
         let range = error.range();
-        Diagnostic::error(source.place(&(range.start..range.end)), format!("JSON: {}", error.kind()))
+        wrong(source, &(range.start..range.end), format!("JSON: {}", error.kind()))
     })?;
     match value.value {
         Some(value) => from_json(&value, source, 0),
-        None => Err(Diagnostic::error(source.place(&(0..0)), "the file is empty").into()),
+        None => Err(wrong(source, &(0..0), "the file is empty")),
     }
 }
 
@@ -173,7 +173,7 @@ fn from_json(value: &ast::Value<'_>, source: &Source, depth: usize) -> Result<No
             (Ok(number), _) => Value::Integer(number),
             (_, Ok(number)) => Value::Large(number),
             _ if number.value.contains(['.', 'e', 'E']) => Value::Other("a fraction"),
-            _ => return Err(Diagnostic::error(source.place(&span), "the number is too large").into()),
+            _ => return Err(wrong(source, &span, "the number is too large")),
         },
         ast::Value::BooleanLit(value) => Value::Boolean(value.value),
         ast::Value::NullKeyword(_) => Value::Other("null"),
@@ -189,11 +189,7 @@ fn from_json(value: &ast::Value<'_>, source: &Source, depth: usize) -> Result<No
                 let range = property.name.range();
                 let key_span = range.start..range.end;
                 if !seen.insert(key.to_owned()) {
-                    return Err(Diagnostic::error(
-                        source.place(&key_span),
-                        format!("the key `{key}` stands twice"),
-                    )
-                    .into());
+                    return Err(wrong(source, &key_span, format!("the key `{key}` stands twice")));
                 }
                 let node = from_json(&property.value, source, depth + 1)?;
                 entries.push(Entry { key: key.to_owned(), key_span, node });
@@ -207,7 +203,11 @@ fn from_json(value: &ast::Value<'_>, source: &Source, depth: usize) -> Result<No
 fn not_too_deep(depth: usize, span: &Range<usize>, source: &Source) -> Result<(), Box<Diagnostic>> {
     if depth > limits::DEPTH {
         let what = format!("nested deeper than {} levels", limits::DEPTH);
-        return Err(Diagnostic::error(source.place(span), what).into());
+        return Err(wrong(source, span, what));
     }
     Ok(())
+}
+
+fn wrong(source: &Source, span: &Range<usize>, what: impl Into<String>) -> Box<Diagnostic> {
+    Box::new(Diagnostic::error(source.place(span), what))
 }

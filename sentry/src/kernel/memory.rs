@@ -70,6 +70,10 @@ fn kill_biggest(kernel: &Arc<Kernel>) {
 
 /// The host has killed a stub that nobody asked it to kill: told where it was for want of memory.
 pub fn killed_by_host(group: &ThreadGroup) {
+    // One that we had chosen ourselves has been told.
+    if group.state.lock().exiting.is_some() {
+        return;
+    }
     static KNOWN: AtomicU64 = AtomicU64::new(0);
     if account::host_kills().is_some_and(|kills| kills > KNOWN.fetch_max(kills, Ordering::Relaxed)) {
         tell(group);

@@ -19,6 +19,8 @@ const NONE: u64 = u64::MAX;
 /// A stack is at most this part of a strict limit, since it is paid for whole.
 const STACK_PART: u64 = 64;
 const STACK_MIN: u64 = 256 << 10;
+/// What the parts of a sandbox in the guests' group may cost: the host's limit is as much above ours.
+const SLACK: u64 = 8 << 20;
 /// The longest text of a control group's file that is looked at.
 const MAX_TEXT: usize = 4096;
 
@@ -121,9 +123,10 @@ pub fn note_kill() -> u64 {
     KILLS.fetch_add(1, Relaxed) + 1
 }
 
-/// Whether the sandbox uses more than it may: only under a host limit, which does not count our files.
+/// Whether the sandbox uses more than it may: only under a host limit, which holds guests by itself and does not count
+/// our files.
 pub fn overdrawn() -> bool {
-    limit().is_some_and(|limit| !strict() && used() > limit)
+    limit().is_some_and(|limit| !strict() && file_bytes() > 0 && used() > limit.saturating_add(SLACK))
 }
 
 /// Memory that is paid for before it is mapped; given back when dropped.
