@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 
 use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
 use schemars::{json_schema, JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::model::{ActionName, FailOn, MountMode, NetworkMode, Overlay, Policy};
 use crate::write::{self, Number};
@@ -66,7 +68,6 @@ struct Syscalls {
     groups: BTreeMap<String, ActionName>,
     /// Rules, in order of precedence.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
     rule: Vec<Rule>,
 }
 
@@ -102,11 +103,9 @@ struct Files {
     overlay: Option<Overlay>,
     /// Paths that do not exist inside. `~` is your home directory.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
     hide: Vec<String>,
     /// Host paths shown inside, and file systems in memory.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
     mount: Vec<Mount>,
 }
 
@@ -138,11 +137,9 @@ struct Network {
     mode: Option<NetworkMode>,
     /// What can be reached outside: `HOST[:PORT]` or `CIDR[:PORT]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
     allow: Vec<String>,
     /// Ports of the host that lead inside: `[ADDR:]HOSTPORT:PORT`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
     publish: Vec<String>,
 }
 
@@ -189,11 +186,9 @@ struct Env {
     clear: Option<bool>,
     /// Variables that are taken over, also those that lead to agents and displays.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
     pass: Vec<String>,
     /// Variables with their values.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(default)]
     set: BTreeMap<String, String>,
 }
 
@@ -222,11 +217,9 @@ struct Process {
 struct Ci {
     /// What is kept after the run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
     artifacts: Vec<String>,
     /// Directories that runs share, `PATH[:rw]`; with `rw` the job's writes are kept.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(default)]
     cache: Vec<String>,
     /// Whether a job that was refused something fails, with 120 (never).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -236,8 +229,33 @@ struct Ci {
 /// The JSON Schema of policy files.
 #[must_use]
 pub fn schema() -> Schema {
-    let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
+    let settings =
+        SchemaSettings::draft07().for_serialize().with(|settings| settings.inline_subschemas = true);
+    let settings = settings.with_transform(RecursiveTransform(without_null));
     settings.into_generator().into_root_schema_for::<Document>()
+}
+
+/// What may be absent cannot be null: TOML has none.
+fn without_null(schema: &mut Schema) {
+    let Some(object) = schema.as_object_mut() else { return };
+    if let Some(Value::Array(types)) = object.get_mut("type") {
+        types.retain(|kind| kind != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            object.insert("type".to_owned(), only);
+        }
+    }
+    if let Some(Value::Array(schemas)) = object.get_mut("anyOf") {
+        schemas.retain(|schema| schema.get("type").is_none_or(|kind| kind != "null"));
+        if let [Value::Object(only)] = schemas.as_mut_slice() {
+            let only = std::mem::take(only);
+            object.remove("anyOf");
+            // What the field says goes before what its type says.
+            for (key, value) in only {
+                object.entry(key).or_insert(value);
+            }
+        }
+    }
 }
 
 fn extends(_: &mut SchemaGenerator) -> Schema {

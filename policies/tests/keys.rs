@@ -159,6 +159,39 @@ fn every_key_has_an_example_that_is_refused_at_its_place() {
     }
 }
 
+/// The tables of fixed keys, each with what it must have.
+fn tables(schema: &Value, at: &str, all: &mut Vec<(String, Vec<String>)>) {
+    match schema {
+        Value::Object(object) => {
+            if object.contains_key("properties") {
+                assert_eq!(object.get("additionalProperties"), Some(&Value::Bool(false)), "{at}");
+                let required = object.get("required").and_then(Value::as_array).into_iter().flatten();
+                let required = required.map(|key| key.as_str().expect("a key").to_owned()).collect();
+                all.push((at.to_owned(), required));
+            }
+            object.iter().for_each(|(key, value)| tables(value, &format!("{at}/{key}"), all));
+        }
+        Value::Array(items) => items.iter().for_each(|item| tables(item, at, all)),
+        Value::String(word) => assert_ne!(word, "null", "{at}: nothing in a policy is null"),
+        Value::Null => panic!("{at}: nothing in a policy is null"),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_schema_asks_for_no_more_than_the_reader() {
+    let mut all = Vec::new();
+    tables(document::schema().as_value(), "", &mut all);
+    assert_eq!(all.len(), 10, "{all:?}");
+    let required: Vec<_> = all.into_iter().filter(|(_, required)| !required.is_empty()).collect();
+    let expected = [
+        ("/properties/files/properties/mount/items", vec!["mode"]),
+        ("/properties/syscalls/properties/rule/items", vec!["names", "action"]),
+    ];
+    let expected = expected.map(|(at, keys)| (at.to_owned(), keys.into_iter().map(str::to_owned).collect()));
+    assert_eq!(required, expected);
+}
+
 #[test]
 fn what_is_written_reads_the_same() {
     let profiles = profiles::ALL.iter().map(|profile| (profile.name.to_owned(), profile.text.to_owned()));

@@ -18,7 +18,7 @@ use crate::kernel::task::{BlockState, RunState, Then};
 use crate::kernel::{
     current, exit, robust, Ctx, ExitStatus, Kernel, Outcome, Restart, Stop, SysResult, Task,
 };
-use crate::signal::{SigInfo, SA_RESTART};
+use crate::signal::{SigAction, SigInfo, SigSet, SA_RESTART};
 use crate::syscalls::table;
 use crate::trace;
 
@@ -118,6 +118,7 @@ fn go(kernel: &Arc<Kernel>, task: &Arc<Task>, event: Option<Event>) {
 }
 
 fn step(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, event: Option<Event>) -> Option<Reply> {
+    let delivered = run.delivered.take();
     match event {
         None if stays_stopped(task) => None,
         None => match run.parked.take() {
@@ -173,10 +174,7 @@ fn step(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, event: Optio
             settle(kernel, task, run, result)
         }
         Some(Event::BadFrame) => {
-            // A second bad frame in a row finds SIGSEGV at its default.
-            let hand = task.group.sighand.read().clone();
-            hand.lock().actions[libc::SIGSEGV as usize - 1] = Default::default();
-            signals::force(task, signals::kernel_signal(libc::SIGSEGV));
+            signals::bad_frame(task, delivered);
             finish(kernel, task, run, Outcome::Continue)
         }
     }
@@ -357,7 +355,7 @@ fn interrupt(
             trace::exit(kernel, task, &run.call, Err(Errno::EINTR));
             run.block = BlockState::default();
             let sp = task.thread().regs().rsp;
-            Some(Some(Reply::Signal(signals::frame(task, &info, &action, sp, resume))))
+            Some(Some(deliver(task, run, &info, &action, sp, resume)))
         }
     }
 }
@@ -390,7 +388,7 @@ fn finish(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, outcome: O
                     Outcome::Local => local_resume(&run.call, action.flags),
                 };
                 let sp = task.thread().regs().rsp;
-                return Some(Reply::Signal(signals::frame(task, &info, &action, sp, resume)));
+                return Some(deliver(task, run, &info, &action, sp, resume));
             }
         }
     }
@@ -428,4 +426,18 @@ fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, status: Exi
     run.then = None;
     let clear_tid = exit::leave(kernel, task, status);
     Some(Reply::ExitThread { clear_tid })
+}
+
+/// The reply that enters a handler; what it was is kept until the next event, which tells if its frame did not fit.
+fn deliver(
+    task: &Arc<Task>,
+    run: &mut RunState,
+    info: &SigInfo,
+    action: &SigAction,
+    sp: u64,
+    resume: Resume,
+) -> Reply {
+    let frame = signals::frame(task, info, action, sp, resume);
+    run.delivered = Some((info.signo, SigSet(frame.saved_mask)));
+    Reply::Signal(frame)
 }

@@ -10,6 +10,7 @@
     reason = "guests use the raw system interface on purpose, wrongly at times: that is what they test"
 )]
 
+mod corners;
 mod creds;
 mod events;
 mod files;

@@ -38,6 +38,9 @@ macro_rules! with_cases {
             events in events {
                 pipes pipe_blocking polls selects epolls event_fds socket_pairs pass_descriptors
             }
+            corners in corners {
+                who_is_meant unshares frames_that_do_not_fit odds
+            }
             creds in creds {
                 ids capabilities limits names random unknown_calls
             }

@@ -63,7 +63,7 @@ const KNOWN: u64 = (libc::CLONE_VM
     | libc::CLONE_IO
     | libc::CLONE_PTRACE) as u32 as u64
     | CLONE_CLEAR_SIGHAND;
-const NAMESPACES: u64 = (libc::CLONE_NEWNS
+pub const NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUSER
@@ -117,16 +117,20 @@ fn wait_vfork(cx: &mut Ctx<'_>, child: i32, wait: &VforkWait) -> SysResult {
     }
 }
 
+/// What a kernel without namespaces says; with CLONE_FS or the like it is `EINVAL` elsewhere too.
+pub fn no_namespaces(cx: &Ctx<'_>) -> Errno {
+    if cx.task.cred().has(crate::cred::cap::SYS_ADMIN) {
+        Errno::EINVAL
+    } else {
+        Errno::EPERM
+    }
+}
+
 /// The rules of clone(2), "ERRORS".
 fn check(cx: &Ctx<'_>, args: &CloneArgs) -> Result<(), Errno> {
     let f = args.flags;
     if f & NAMESPACES != 0 {
-        // As in a kernel without namespaces; with CLONE_FS or the like it is EINVAL there too.
-        return Err(if cx.task.cred().has(crate::cred::cap::SYS_ADMIN) {
-            Errno::EINVAL
-        } else {
-            Errno::EPERM
-        });
+        return Err(no_namespaces(cx));
     }
     let thread = has(f, libc::CLONE_THREAD);
     let bad = f & !KNOWN != 0

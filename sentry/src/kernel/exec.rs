@@ -149,15 +149,7 @@ fn enter(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
     drop(old_mm);
     exit::finish_vfork(task);
 
-    // A table that is its own stays the same one: record locks belong to it (fcntl(2): "preserved across an execve").
-    let before = {
-        let mut files = task.files.write();
-        (Arc::strong_count(&files) > 1).then(|| {
-            let private = Arc::new(files.duplicate());
-            std::mem::replace(&mut *files, private)
-        })
-    };
-    drop(before);
+    task.unshare_files();
     drop(task.files().take_cloexec());
     *task.name.lock() = comm;
     let before = task.group.exe.lock().replace(exe);

@@ -49,8 +49,10 @@ pub struct TaskExtras {
     pub policy: AtomicI32,
     pub priority: AtomicI32,
     pub reset_on_fork: AtomicBool,
-    /// `PR_SET_TIMERSLACK`, in nanoseconds; 0 is the default.
+    /// `PR_SET_TIMERSLACK`, in nanoseconds; 0 is its default.
     pub slack: AtomicU64,
+    /// What that default is: the creator's slack (prctl(2)); 0 is the first process's.
+    pub default_slack: AtomicU64,
     pub ioprio: AtomicI32,
     /// The processors of sched_setaffinity(2); 0 is all.
     pub affinity: AtomicU64,
@@ -87,7 +89,19 @@ impl GroupExtras {
     }
 }
 
+/// The timer slack of the first process: 50 µs (prctl(2)).
+const FIRST_SLACK: u64 = 50_000;
+
 impl TaskExtras {
+    /// The timer slack in force.
+    pub fn slack(&self) -> u64 {
+        [&self.slack, &self.default_slack]
+            .map(|s| s.load(Relaxed))
+            .into_iter()
+            .find(|s| *s != 0)
+            .unwrap_or(FIRST_SLACK)
+    }
+
     /// What a child or a new thread starts with (sched(7)).
     pub fn inherit(&self, from: &TaskExtras) {
         self.nice.store(from.nice.load(Relaxed), Relaxed);
@@ -95,7 +109,7 @@ impl TaskExtras {
             self.policy.store(from.policy.load(Relaxed), Relaxed);
             self.priority.store(from.priority.load(Relaxed), Relaxed);
         }
-        self.slack.store(from.slack.load(Relaxed), Relaxed);
+        self.default_slack.store(from.slack(), Relaxed);
         self.ioprio.store(from.ioprio.load(Relaxed), Relaxed);
         self.affinity.store(from.affinity.load(Relaxed), Relaxed);
     }

@@ -117,6 +117,11 @@ impl Kernel {
         self.pids.lock().groups.get(&pid).cloned()
     }
 
+    /// The process that a number names, be it its own or that of one of its threads.
+    pub fn group_of(&self, tid: i32) -> Option<Arc<ThreadGroup>> {
+        self.group(tid).or_else(|| self.task(tid).map(|t| t.group.clone()))
+    }
+
     /// The first process has ended, and with it the sandbox.
     pub fn ended(&self, status: ExitStatus) {
         let mut end = self.end.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -104,6 +104,22 @@ pub fn force(task: &Arc<Task>, info: SigInfo) {
     task.attention.store(true, Ordering::SeqCst);
 }
 
+/// A frame could not be written, or (`delivered` is `None`) not be read by rt_sigreturn(2): SIGSEGV, for which the
+/// handler is asked unless it was SIGSEGV's own frame. The mask is as if the signal had not been delivered.
+pub fn bad_frame(task: &Arc<Task>, delivered: Option<(Signo, SigSet)>) {
+    if let Some((signo, mask)) = delivered {
+        task.sig.lock().mask = mask;
+        if signo == libc::SIGSEGV {
+            let hand = task.group.sighand.read().clone();
+            let mut hand = hand.lock();
+            if let Some(action) = hand.actions.get_mut(signo as usize - 1) {
+                action.handler = SIG_DFL;
+            }
+        }
+    }
+    force(task, kernel_signal(libc::SIGSEGV));
+}
+
 /// Stop and continue signals undo each other when they are sent, whatever becomes of them later. `false` where the
 /// group takes no signals (the sandbox's init).
 fn prepare(group: &Arc<ThreadGroup>, signo: Signo) -> bool {

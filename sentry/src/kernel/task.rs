@@ -13,7 +13,7 @@ use super::thread_group::ThreadGroup;
 use super::Kernel;
 use crate::cred::Cred;
 use crate::mm::AddressSpace;
-use crate::signal::{AltStack, PendingQueue, SigSet};
+use crate::signal::{AltStack, PendingQueue, SigSet, Signo};
 use crate::time::Armed;
 use crate::vfs::FdTable;
 use crate::wait_queue::{PollEvents, Registration, Waiter};
@@ -78,6 +78,8 @@ pub struct RunState {
     pub then: Option<Then>,
     /// How the guest goes on once its group, now stopped, is continued.
     pub parked: Option<Outcome>,
+    /// The signal whose frame the last reply asked for, and the mask before it.
+    pub delivered: Option<(Signo, SigSet)>,
     /// The task has left; late events are dropped.
     pub dead: bool,
 }
@@ -177,6 +179,26 @@ impl Task {
 
     pub fn cred(&self) -> Arc<Cred> {
         self.cred.read().clone()
+    }
+    /// Gives the task a descriptor table of its own. One that is its own already stays the same: record locks belong
+    /// to it (fcntl(2): "preserved across an execve").
+    pub fn unshare_files(&self) {
+        let before = {
+            let mut files = self.files.write();
+            (Arc::strong_count(&files) > 1).then(|| {
+                let private = Arc::new(files.duplicate());
+                std::mem::replace(&mut *files, private)
+            })
+        };
+        drop(before);
+    }
+    /// Gives the task a root, a working directory and a umask of its own.
+    pub fn unshare_fs(&self) {
+        let mut fs = self.fs.write();
+        if Arc::strong_count(&fs) > 1 {
+            let private = Arc::new(fs.duplicate());
+            *fs = private;
+        }
     }
     pub fn files(&self) -> Arc<FdTable> {
         self.files.read().clone()

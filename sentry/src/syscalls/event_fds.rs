@@ -8,7 +8,7 @@ use super::args::Fd;
 use super::readiness::timespec;
 use crate::cred::cap;
 use crate::fsimpl::timerfd::{Setting, TimerFd};
-use crate::fsimpl::{eventfd, pidfd, signalfd, timerfd};
+use crate::fsimpl::{eventfd, pidfd, proc, signalfd, timerfd};
 use crate::kernel::{Ctx, SysResult, ThreadGroup};
 use crate::mm::UserPtr;
 use crate::signal::SigSet;
@@ -133,11 +133,13 @@ pub fn pidfd_pid(cx: &Ctx<'_>, fd: i32) -> Result<i32, Errno> {
 /// pidfd_send_signal(2).
 pub fn pidfd_send_signal(cx: &mut Ctx<'_>, fd: Fd, signo: i32, info: u64, flags: u32) -> SysResult {
     only(flags, 0)?;
-    let pid = pidfd_pid(cx, fd.0)?;
     let file = cx.file(fd.0)?;
-    let meant = pidfd::group_of(&file).ok_or(Errno::EBADF)?;
+    // A descriptor of /proc/PID will do as well (pidfd_send_signal(2)).
+    let of_proc = || file.inode().and_then(|i| proc::process_of(i));
+    let meant = pidfd::group_of(&file).cloned().or_else(of_proc).ok_or(Errno::EBADF)?;
+    let pid = meant.pid;
     // The number may belong to another process by now.
-    if !cx.kernel.group(pid).is_some_and(|g| Arc::ptr_eq(&g, meant)) {
+    if !cx.kernel.group(pid).is_some_and(|g| Arc::ptr_eq(&g, &meant)) {
         return Err(Errno::ESRCH.into());
     }
     if info == 0 {

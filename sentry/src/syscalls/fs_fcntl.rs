@@ -23,6 +23,7 @@ const F_OFD_SETLKW: i32 = 38;
 const F_GETOWN_EX: i32 = 16;
 const F_SETOWN_EX: i32 = 15;
 const F_DUPFD_QUERY: i32 = 1027;
+const F_CREATED_QUERY: i32 = 1028;
 
 /// What `F_SETFL` changes (fcntl(2)).
 const SETFL: u32 =
@@ -83,6 +84,7 @@ pub fn fcntl(cx: &mut Ctx<'_>, fd: Fd, cmd: i32, arg: u64) -> SysResult {
             UserPtr::<[i32; 2]>::new(arg).read(&cx.mem)?;
             Ok(0)
         }
+        F_CREATED_QUERY => Ok(file.marked(Mark::Created).into()),
         F_DUPFD_QUERY => {
             let other = cx.file_any(arg as i32)?;
             Ok(Arc::ptr_eq(&file, &other) as u64)

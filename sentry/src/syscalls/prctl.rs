@@ -16,7 +16,6 @@ const PR_SET_VMA: i32 = 0x5356_4d41;
 const PR_GET_TID_ADDRESS: i32 = 40;
 /// `TASK_COMM_LEN`, with its NUL.
 const COMM: usize = 16;
-const DEFAULT_SLACK: u64 = 50_000;
 const LAST_CAP: u64 = 40;
 
 /// prctl(2).
@@ -121,10 +120,7 @@ pub fn prctl(cx: &mut Ctx<'_>, option: i32, a: u64, b: u64, c: u64, d: u64) -> S
             cx.task.extras.slack.store(a, Relaxed);
             Ok(0)
         }
-        libc::PR_GET_TIMERSLACK => Ok(match cx.task.extras.slack.load(Relaxed) {
-            0 => DEFAULT_SLACK,
-            set => set,
-        }),
+        libc::PR_GET_TIMERSLACK => Ok(cx.task.extras.slack()),
         libc::PR_SET_THP_DISABLE => {
             unused(&[b, c, d])?;
             group.extras.thp_disabled.store(a != 0, Relaxed);

@@ -291,6 +291,32 @@ fn named(cx: &Ctx<'_>, pid: i32) -> Result<Arc<ThreadGroup>, Errno> {
     cx.kernel.group(pid).filter(alive).ok_or(Errno::ESRCH)
 }
 
+/// unshare(2): what needs no namespace.
+pub fn unshare(cx: &mut Ctx<'_>, flags: u64) -> SysResult {
+    let alone = (libc::CLONE_THREAD | libc::CLONE_SIGHAND | libc::CLONE_VM) as u64;
+    let known = (libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SYSVSEM) as u64;
+    if flags & !(alone | known | clone::NAMESPACES) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    if flags & alone != 0 && cx.task.group.threads().len() > 1 {
+        return Err(Errno::EINVAL.into());
+    }
+    // Not the address space of a process that another made with CLONE_VM: it can only be left by exec.
+    if flags & libc::CLONE_VM as u64 != 0 && Arc::strong_count(&cx.task.mm()) > 2 {
+        return Err(Errno::EINVAL.into());
+    }
+    if flags & clone::NAMESPACES != 0 {
+        return Err(clone::no_namespaces(cx).into());
+    }
+    if flags & libc::CLONE_FS as u64 != 0 {
+        cx.task.unshare_fs();
+    }
+    if flags & libc::CLONE_FILES as u64 != 0 {
+        cx.task.unshare_files();
+    }
+    Ok(0)
+}
+
 /// setpgid(2).
 pub fn setpgid(cx: &mut Ctx<'_>, pid: i32, pgid: i32) -> SysResult {
     if pgid < 0 {

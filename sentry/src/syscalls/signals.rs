@@ -199,7 +199,8 @@ fn send(cx: &Ctx<'_>, group: &Arc<ThreadGroup>, info: SigInfo) -> Result<(), Err
 pub fn kill(cx: &mut Ctx<'_>, pid: i32, signo: i32) -> SysResult {
     let info = own_info(cx, sendable(signo)?, SI_USER);
     let targets = match pid {
-        1.. => vec![cx.kernel.group(pid).ok_or(Errno::ESRCH)?],
+        // The number of any thread will do (kill_pid_info).
+        1.. => vec![cx.kernel.group_of(pid).ok_or(Errno::ESRCH)?],
         -1 => {
             let me = cx.task.group.pid;
             cx.kernel.groups_where(|s| s.zombie.is_none()).into_iter().filter(|g| g.pid != me).collect()
@@ -262,7 +263,7 @@ fn queued_info(cx: &Ctx<'_>, signo: i32, info: u64, to_self: bool) -> Result<Sig
 /// rt_sigqueueinfo(2).
 pub fn rt_sigqueueinfo(cx: &mut Ctx<'_>, pid: i32, signo: i32, info: u64) -> SysResult {
     let info = queued_info(cx, signo, info, pid == cx.task.group.pid)?;
-    let group = cx.kernel.group(pid).ok_or(Errno::ESRCH)?;
+    let group = cx.kernel.group_of(pid).ok_or(Errno::ESRCH)?;
     send(cx, &group, info)?;
     Ok(0)
 }

@@ -54,6 +54,7 @@ fn checked(family: i32, kind: i32, protocol: i32) -> Result<(i32, i32), Errno> {
         libc::AF_INET | libc::AF_INET6 => match (kind, protocol) {
             (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Ok((stream, libc::IPPROTO_TCP)),
             (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Ok((dgram, libc::IPPROTO_UDP)),
+            (libc::SOCK_RAW, 0) => Err(Errno::EPROTONOSUPPORT),
             (libc::SOCK_RAW, _) => Err(Errno::EPERM),
             (libc::SOCK_STREAM | libc::SOCK_DGRAM, _) => Err(Errno::EPROTONOSUPPORT),
             _ => Err(Errno::ESOCKTNOSUPPORT),

@@ -269,6 +269,10 @@ fn receive(
     if flags & libc::MSG_OOB != 0 {
         return Err(if s.is_stream() { Errno::EINVAL } else { Errno::EOPNOTSUPP }.into());
     }
+    if flags & libc::MSG_ERRQUEUE != 0 && !s.is_unix() {
+        // No packets, so no errors about them: the queue is always empty, and never waited for (recv(2)).
+        return Err(Errno::EAGAIN.into());
+    }
     let nowait = flags & libc::MSG_DONTWAIT != 0 || file.nonblocking();
     let peek = flags & libc::MSG_PEEK != 0;
     set_deadline(cx, s.options.receive_timeout.load(Ordering::Relaxed));

@@ -158,7 +158,9 @@ fn value(s: &Socket, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
             };
             return Ok(info);
         }
-        return Err(if s.is_unix() { Errno::EOPNOTSUPP } else { Errno::ENOPROTOOPT });
+        // A level that ends up with IPv4's code and is not its own (do_ip_getsockopt; the setter says ENOPROTOOPT).
+        let mine = level == libc::IPPROTO_IP || level == s.protocol || s.family == libc::AF_INET6;
+        return Err(if s.is_unix() || !mine { Errno::EOPNOTSUPP } else { Errno::ENOPROTOOPT });
     }
     let time = |ns: u64| {
         let pair = [(ns / NSEC) as i64, (ns % NSEC / 1000) as i64];

@@ -343,6 +343,7 @@ pub static ENTRIES: &[Entry] = &[
     call!(204, sched_getaffinity, [V, V, V], sched::sched_getaffinity),
     call!(251, ioprio_set, [V, V, V], sched::ioprio_set),
     call!(252, ioprio_get, [V, V], sched::ioprio_get),
+    call!(272, unshare, [V], process::unshare),
     call!(273, set_robust_list, [V, V], sched::set_robust_list),
     call!(274, get_robust_list, [V, V, V], sched::get_robust_list),
     call!(314, sched_setattr, [V, V, V], sched::sched_setattr),

@@ -284,7 +284,8 @@ pub fn timer_create(cx: &mut Ctx<'_>, clock: i32, event: UserPtr<[u8; 64]>, out:
                 t.0 + t.1
             })
         }
-        libc::CLOCK_REALTIME_ALARM | libc::CLOCK_BOOTTIME_ALARM => return Err(Errno::EPERM.into()),
+        // As on a machine without a clock that could wake it (alarm_timer_create).
+        libc::CLOCK_REALTIME_ALARM | libc::CLOCK_BOOTTIME_ALARM => return Err(Errno::EOPNOTSUPP.into()),
         _ => return Err(Errno::EINVAL.into()),
     };
     let id = {
@@ -350,6 +351,9 @@ pub fn timer_settime(
     new: UserPtr<Spec>,
     old: UserPtr<Spec>,
 ) -> SysResult {
+    if new.addr() == 0 {
+        return Err(Errno::EINVAL.into());
+    }
     let [interval, value] = new.read(&cx.mem)?;
     let (interval, value) = (nanoseconds(interval)?, nanoseconds(value)?);
     let timer = posix_timer(cx, id)?;

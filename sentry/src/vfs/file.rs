@@ -178,6 +178,8 @@ pub enum Mark {
     Locked = 1,
     /// A write has taken away the set-id bits.
     SetIdsDropped = 2,
+    /// Its open(2) made the file (`F_CREATED_QUERY`).
+    Created = 4,
 }
 
 impl File {
@@ -249,7 +251,7 @@ impl File {
     pub fn lock_owner(&self) -> super::locks::Owner {
         super::locks::Owner::File(std::ptr::from_ref(self) as usize)
     }
-    fn marked(&self, mark: Mark) -> bool {
+    pub fn marked(&self, mark: Mark) -> bool {
         self.marks.load(Ordering::Relaxed) & mark as u32 != 0
     }
     /// The ops as their own type.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use linux_abi::{Errno, Result};
 
 use super::create;
-use super::file::{File, FileOps, Positioning};
+use super::file::{File, FileOps, Mark, Positioning};
 use super::inode::{FileKind, NewNode, SetAttrs};
 use super::notes;
 use super::path::VfsPath;
@@ -34,6 +34,8 @@ pub struct Located {
     pub place: VfsPath,
     /// The flags to open with; truncation is still to be done where they say so.
     pub flags: u32,
+    /// The file was made for this.
+    pub made: bool,
 }
 
 impl Lookup {
@@ -88,7 +90,7 @@ impl Lookup {
                     }
                     Err(e) => return Err(e),
                     // Its own permission bits do not bind who makes it, and there is nothing to cut.
-                    Ok(place) => return Ok(Located { place, flags: flags & !O_TRUNC }),
+                    Ok(place) => return Ok(Located { place, flags: flags & !O_TRUNC, made: true }),
                 }
             };
             if flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL {
@@ -111,7 +113,7 @@ impl Lookup {
     fn existing(&self, place: VfsPath, flags: u32) -> Result<Located> {
         check_open(&place, flags, &self.cred)?;
         notes::used(&place, notes::Use::Read);
-        Ok(Located { place, flags })
+        Ok(Located { place, flags, made: false })
     }
 
     fn locate_unnamed(&self, path: &[u8], flags: u32, mode: u32, how: Resolve) -> Result<Located> {
@@ -124,14 +126,14 @@ impl Lookup {
             return Err(Errno::ENOTDIR);
         }
         let place = create::make_unnamed(self, &dir, mode)?;
-        Ok(Located { place, flags: flags & !(O_DIRECTORY | O_TRUNC) })
+        Ok(Located { place, flags: flags & !(O_DIRECTORY | O_TRUNC), made: true })
     }
 }
 
 impl Located {
     /// Truncates where asked and makes the description.
     pub fn open(self) -> Result<Arc<File>> {
-        let Located { place, flags } = self;
+        let Located { place, flags, made } = self;
         let access = flags & libc::O_ACCMODE as u32;
         let writes = flags & O_PATH == 0 && access != libc::O_RDONLY as u32;
         let claim = if writes || flags & (O_PATH | O_TRUNC) == O_TRUNC {
@@ -145,6 +147,9 @@ impl Located {
         let file = open_inode(place, flags)?;
         if let Some(claim) = claim.filter(|_| writes) {
             file.keep(claim);
+        }
+        if made {
+            file.mark(Mark::Created);
         }
         Ok(file)
     }

@@ -147,12 +147,13 @@ pub fn fp_len(fpstate: u64) -> usize {
 /// context as it was, where the guest's stack is bad.
 pub fn deliver(area: &Area, slot: &Slot, uc: &mut Ucontext, faulted: bool) -> bool {
     let arg = |i: usize| slot.args[i].load(Relaxed);
-    let mut saved = *uc;
+    // In the context itself: should the frame not fit, the next signal finds the call's result there.
     match arg(9) {
-        RESUME_RETURN => saved.g[G_RAX] = if faulted { -sys::EFAULT as u64 } else { arg(10) },
-        RESUME_RESTART => saved.restart(),
+        RESUME_RETURN => uc.g[G_RAX] = if faulted { -sys::EFAULT as u64 } else { arg(10) },
+        RESUME_RESTART => uc.restart(),
         _ => {}
     }
+    let mut saved = *uc;
     let fp = fp_len(uc.fpstate);
     let mut sp = if arg(3) != 0 { arg(4) } else { uc.g[G_RSP].wrapping_sub(RED_ZONE) };
     if fp != 0 {

@@ -89,6 +89,14 @@ pub(super) struct Subject {
     thread: bool,
 }
 
+/// The process whose `/proc/PID` an inode is; `None` for anything else, and once it has been waited for.
+pub fn process_of(inode: &InodeRef) -> Option<Arc<ThreadGroup>> {
+    match &inode.as_any().downcast_ref::<node::ProcInode>()?.node {
+        node::Node::Process(s) if !s.thread => s.group.upgrade(),
+        _ => None,
+    }
+}
+
 impl Subject {
     /// The process or thread of a number.
     fn find(kernel: &Kernel, tid: i32) -> Option<Subject> {
