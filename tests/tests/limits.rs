@@ -426,6 +426,24 @@ fn nothing_of_a_group_stays() {
             assert!(!name.starts_with("runsc"), "{name} is in {group}");
         }
     }
+    // Who removes it can do that and no more.
+    if !made.is_empty() {
+        let own = format!("/proc/{0}/task/{0}/children", child.id());
+        let children = fs::read_to_string(own).unwrap_or_default();
+        let status = |pid: &str| fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let cleaner = children.split_whitespace().find(|pid| status(pid).contains("Name:\trunsc-cleaner"));
+        let cleaner = cleaner.unwrap_or_else(|| panic!("no cleaner among {children}"));
+        let field = |name: &str| {
+            let text = status(cleaner);
+            let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            line.trim_start_matches(':').trim().to_owned()
+        };
+        assert_eq!((field("Seccomp").as_str(), field("NoNewPrivs").as_str()), ("2", "1"));
+        let capabilities = u64::from_str_radix(&field("CapPrm"), 16).expect("a mask");
+        assert_eq!(capabilities & !0b10, 0, "more than CAP_DAC_OVERRIDE: {capabilities:x}");
+        let files = fs::read_dir(format!("/proc/{cleaner}/fd")).map_or(0, Iterator::count);
+        assert!(files <= 1 + made.len(), "{files} descriptors");
+    }
     // The worst end: the launcher is killed, and can do nothing about it.
     child.kill().expect("our own child");
     child.wait().expect("our own child");

@@ -62,7 +62,11 @@ pub(super) fn limit() -> MemoryLimit {
     for (by, version) in [("cgroup-v2", Version::Two), ("cgroup-v1", Version::One)] {
         match cgroup::make_in(version, &wanted()) {
             Ok(group) => {
-                let detail = format!("a control group of its own below {}", group.parent.display());
+                let detail = format!(
+                    "a control group of its own below {} (the limit of a shipped profile, which nobody asked for, \
+                     by counting mappings)",
+                    group.parent.display()
+                );
                 return MemoryLimit { by, detail, weakness: None, change: Vec::new() };
             }
             Err(why) => reasons.push(why),

@@ -1,6 +1,6 @@
 //! What all parts of the platform share: the listener, the tables of threads and processes, the pool, the kernel.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -16,6 +16,8 @@ use crate::spin::{self, Spinner};
 use crate::thread::Taken;
 use crate::{CloneSpec, Event, GuestKernel, Reply, Space, Thread};
 
+/// Threads that were told to end and whose doorbells may still be on the way.
+const LEAVING: usize = 256;
 /// Fresh stubs kept ready.
 const POOL: usize = 2;
 
@@ -28,6 +30,8 @@ pub(crate) struct Core {
     pub(crate) gated: bool,
     /// By host TID, while the thread is ours.
     threads: RwLock<HashMap<i32, Arc<Thread>>>,
+    /// Host TIDs of threads that were told to end lately.
+    leaving: Mutex<VecDeque<i32>>,
     /// By process id, until reaped.
     spaces: Mutex<HashMap<i32, Arc<Space>>>,
     pub(crate) clones: Mutex<Clones>,
@@ -58,6 +62,7 @@ impl Core {
             cpus,
             gated,
             threads: RwLock::default(),
+            leaving: Mutex::default(),
             spaces: Mutex::default(),
             clones: Mutex::default(),
             kernel: OnceLock::new(),
@@ -118,13 +123,25 @@ impl Core {
     /// Enters a thread, and its process if it is the first of it, into the tables.
     pub(crate) fn admit(&self, thread: &Arc<Thread>) {
         thread.space().add(thread);
+        self.leaving.lock().retain(|tid| *tid != thread.tid());
         self.threads.write().insert(thread.tid(), thread.clone());
         if thread.space().pid() == thread.tid() {
             self.spaces.lock().insert(thread.tid(), thread.space().clone());
         }
     }
 
-    /// A thread is told to end: its host TID means nothing any more.
+    /// A thread is told to end: its host TID means nothing any more, but for a doorbell that it has just rung.
+    pub(crate) fn leave(&self, thread: &Thread) {
+        let mut leaving = self.leaving.lock();
+        if leaving.len() == LEAVING {
+            leaving.pop_front();
+        }
+        leaving.push_back(thread.tid());
+        drop(leaving);
+        self.forget(thread);
+    }
+
+    /// Takes a thread out of the tables.
     pub(crate) fn forget(&self, thread: &Thread) {
         let mut threads = self.threads.write();
         if threads.get(&thread.tid()).is_some_and(|t| t.id() == thread.id()) {
@@ -150,6 +167,10 @@ impl Core {
                         spin::rang(self, &thread);
                     }
                     self.run(&thread, Some(notif.id));
+                }
+                // It rang just when a spinning worker took what it had posted, and has been told to end since.
+                None if notif.args[1] == 0 && self.leaving.lock().contains(&(notif.pid as i32)) => {
+                    self.listener.answer(notif.id);
                 }
                 None => self.newcomer(notif),
             },

@@ -356,7 +356,7 @@ impl Thread {
             }
             Reply::ExitThread { clear_tid } => {
                 slot.args[0].store(clear_tid, Relaxed);
-                self.core().forget(self);
+                self.core().leave(self);
                 self.space.leave(self.index);
                 self.send(slot, RE_EXIT);
                 inner.phase = Phase::Gone;
