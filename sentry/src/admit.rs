@@ -146,7 +146,7 @@ fn path_argument(task: &Arc<Task>, call: &Syscall) -> Vec<u8> {
     let Some(entry) = table::lookup(call.nr) else { return Vec::new() };
     let mut texts = entry.args.iter().enumerate().filter(|(_, shape)| **shape == ArgShape::Str);
     // What a symbolic link says is no path that is looked at.
-    let found = if entry.name.starts_with("symlink") { texts.last() } else { texts.next() };
+    let found = if entry.name.starts_with("symlink") { texts.next_back() } else { texts.next() };
     let Some((at, _)) = found else { return Vec::new() };
     let address = call.args.get(at).copied().unwrap_or(0);
     let Ok(path) = task.thread().mem().read_cstr(address, 4096) else { return Vec::new() };

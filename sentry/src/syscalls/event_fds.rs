@@ -135,7 +135,7 @@ pub fn pidfd_send_signal(cx: &mut Ctx<'_>, fd: Fd, signo: i32, info: u64, flags:
     only(flags, 0)?;
     let file = cx.file(fd.0)?;
     // A descriptor of /proc/PID will do as well (pidfd_send_signal(2)).
-    let of_proc = || file.inode().and_then(|i| proc::process_of(i));
+    let of_proc = || file.inode().and_then(proc::process_of);
     let meant = pidfd::group_of(&file).cloned().or_else(of_proc).ok_or(Errno::EBADF)?;
     let pid = meant.pid;
     // The number may belong to another process by now.
