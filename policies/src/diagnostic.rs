@@ -196,6 +196,8 @@ pub(crate) struct Source {
     lines: Vec<usize>,
     /// How many characters come before each multiple of `STEP` bytes: a column is found without reading a long line.
     characters: Vec<u32>,
+    /// Most files: a byte is a character.
+    ascii: bool,
 }
 
 const STEP: usize = 256;
@@ -216,12 +218,16 @@ impl Source {
                 lines.push(offset + 1);
             }
         }
-        Self { name: Arc::from(name), text, lines, characters }
+        let ascii = text.is_ascii();
+        Self { name: Arc::from(name), text, lines, characters, ascii }
     }
 
     /// How many characters start before this offset.
     fn characters_before(&self, offset: usize) -> u32 {
         let offset = offset.min(self.text.len());
+        if self.ascii {
+            return u32::try_from(offset).unwrap_or(u32::MAX);
+        }
         let step = (offset / STEP).min(self.characters.len().saturating_sub(1));
         let known = self.characters.get(step).copied().unwrap_or(0);
         let rest = self.text.as_bytes().get(step * STEP..offset).unwrap_or_default();

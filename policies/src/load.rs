@@ -36,7 +36,7 @@ impl Loaded {
 
     /// What each policy that the file extends directly comes to by itself, in the file's order.
     pub fn extends(&self) -> impl Iterator<Item = Policy> + '_ {
-        self.bases.iter().map(|layers| joined(layers))
+        self.bases.iter().map(|layers| joined(layers.clone()))
     }
 }
 
@@ -274,7 +274,10 @@ impl<'c> Loader<'c> {
     fn finish(self, root: usize) -> Result<Loaded, Diagnostics> {
         let edges = self.files.get(root).map(|(_, edges)| edges.as_slice()).unwrap_or_default();
         let bases = edges.iter().map(|edge| self.layers(*edge)).collect();
-        let policy = joined(&self.layers(root));
+        let layers = self.layers(root);
+        // What nobody else holds need not be copied.
+        drop(self.files);
+        let policy = joined(layers);
         Ok(Loaded { policy, bases, warnings: self.warnings, sources: self.sources })
     }
 
@@ -302,8 +305,8 @@ impl<'c> Loader<'c> {
     }
 }
 
-fn joined(layers: &[Arc<Policy>]) -> Policy {
-    let layers = layers.iter().map(|layer| Policy::clone(layer));
+fn joined(layers: Vec<Arc<Policy>>) -> Policy {
+    let layers = layers.into_iter().map(Arc::unwrap_or_clone);
     let mut policy = layers.reduce(merge::over).unwrap_or_default();
     policy.syscalls.settle();
     policy
