@@ -4,6 +4,8 @@
 //! goes back to the guest (signals first), a wait leaves the task where its queues find it, an action goes to the stub.
 //! The reply is given after the lock is released, since the guest may be back with its next call before we look up.
 
+mod traced;
+
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use platform::{Event, GuestKernel, Reply, Resume, Space, SpaceEnd, Syscall, Thre
 use crate::admit;
 use crate::kernel::seccomp::{self, Refusal};
 use crate::kernel::signals::{self, Next};
-use crate::kernel::task::{BlockState, RunState, Then};
+use crate::kernel::task::{BlockState, Point, RunState, Then};
 use crate::kernel::{
     current, exit, robust, Ctx, ExitStatus, Kernel, Outcome, Restart, Stop, SysResult, Task,
 };
@@ -120,6 +122,7 @@ fn go(kernel: &Arc<Kernel>, task: &Arc<Task>, event: Option<Event>) {
 fn step(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, event: Option<Event>) -> Option<Reply> {
     let delivered = run.delivered.take();
     match event {
+        None if run.point.is_some() => traced::woken(kernel, task, run),
         None if stays_stopped(task) => None,
         None => match run.parked.take() {
             Some(outcome) => finish(kernel, task, run, outcome),
@@ -131,25 +134,24 @@ fn step(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, event: Optio
         Some(Event::Syscall(call)) => {
             run.call = call;
             run.block = BlockState::default();
-            if let Some(refusal) = admit::ask(kernel, task, &call) {
-                trace::enter(kernel, task, &call);
-                return refuse(kernel, task, run, refusal);
-            }
-            if task.seccomp.is_on() {
-                if let Some(refusal) = seccomp::check(task, &call) {
-                    trace::enter(kernel, task, &call);
-                    return refuse(kernel, task, run, refusal);
+            if task.ptrace.is_on() {
+                if let Some(step) = traced::at_call(kernel, task, run) {
+                    return step;
                 }
             }
-            let result = handle(kernel, task, run);
-            settle(kernel, task, run, result)
+            self::call(kernel, task, run)
         }
         Some(Event::Fault(f)) => {
             tracing::debug!(?f, tid = task.tid(), "fault");
             signals::force(task, SigInfo::fault(f.signo, f.code, f.addr));
             finish(kernel, task, run, Outcome::Continue)
         }
-        Some(Event::Interrupted) => finish(kernel, task, run, Outcome::Continue),
+        Some(Event::Interrupted) => {
+            if std::mem::take(&mut run.sigreturning) {
+                return traced::at_sigreturn(kernel, task, run);
+            }
+            finish(kernel, task, run, Outcome::Continue)
+        }
         Some(Event::LocalDone { call, ret, interrupted }) => {
             run.call = call;
             if interrupted {
@@ -160,6 +162,9 @@ fn step(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, event: Optio
             }
         }
         Some(Event::ActionsDone(done)) => {
+            if let Some(step) = traced::acted(kernel, task, run, done.is_err()) {
+                return step;
+            }
             let result = match run.then.take() {
                 Some(Then::Actions(then)) => with_ctx(kernel, task, run, |cx| then(cx, done)),
                 _ => Err(Stop::Errno(Errno::EIO)),
@@ -180,8 +185,29 @@ fn step(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, event: Optio
     }
 }
 
-/// Whether the task goes on waiting because its group is stopped; SIGCONT, or the end, wakes it.
+/// The call in `run`, from its beginning: rules and filters, then the handler.
+fn call(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState) -> Option<Reply> {
+    let call = run.call;
+    if let Some(refusal) = admit::ask(kernel, task, &call) {
+        trace::enter(kernel, task, &call);
+        return refuse(kernel, task, run, refusal);
+    }
+    if task.seccomp.is_on() {
+        if let Some(refusal) = seccomp::check(task, &call) {
+            trace::enter(kernel, task, &call);
+            return refuse(kernel, task, run, refusal);
+        }
+    }
+    let result = handle(kernel, task, run);
+    settle(kernel, task, run, result)
+}
+
+/// Whether the task goes on waiting because its group is stopped; SIGCONT, or the end, wakes it. A traced thread stops
+/// for its tracer instead, and may run on when that lets it.
 fn stays_stopped(task: &Arc<Task>) -> bool {
+    if task.ptrace.is_on() {
+        return false;
+    }
     loop {
         {
             let s = task.group.state.lock();
@@ -292,6 +318,11 @@ fn settle(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, result: Sy
                 if stays_stopped(task) {
                     return None;
                 }
+                if task.ptrace.is_on() {
+                    if let Some(step) = traced::recalled(kernel, task, run) {
+                        return step;
+                    }
+                }
                 result = again(kernel, task, run);
             }
             Err(Stop::Act(actions, then)) => {
@@ -302,11 +333,20 @@ fn settle(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, result: Sy
                 run.then = Some(Then::Clone(then));
                 return Some(Reply::Clone(spec));
             }
-            Err(Stop::Local) => return Some(Reply::Local { report: trace::on(kernel) }),
+            Err(Stop::Local) => return Some(local(kernel, task)),
+            Err(Stop::Traced) => {
+                if let Some(step) = traced::due(kernel, task, run, Point::Again) {
+                    return step;
+                }
+                result = again(kernel, task, run);
+            }
             Err(Stop::Sigreturn) => return finish(kernel, task, run, Outcome::Sigreturn),
             Err(Stop::Enter(regs)) => {
                 trace::exit(kernel, task, &run.call, Ok(0));
                 run.block = BlockState::default();
+                if task.ptrace.is_on() {
+                    return traced::enter(kernel, task, run, regs);
+                }
                 return Some(Reply::Enter(regs));
             }
             Err(Stop::Exit { clear_tid }) => {
@@ -335,8 +375,15 @@ fn interrupt(
         task.attention.store(true, Ordering::SeqCst);
         return None;
     }
+    if task.ptrace.is_on() && signals::deliverable(task) {
+        if let Some(step) = traced::interrupted(kernel, task, run, kind) {
+            return Some(step);
+        }
+    }
     match signals::next(task) {
         Next::None => None,
+        Next::Traced(info) => Some(traced::at_signal(kernel, task, run, info, Point::Interrupted(kind))),
+        Next::TracedStop(signo) => Some(traced::at_stop(kernel, task, run, signo, Point::Interrupted(kind))),
         Next::Stop => {
             // It stays where it waits; SIGCONT calls the handler again. Should the wait end before, the stop comes first.
             task.attention.store(true, Ordering::SeqCst);
@@ -366,11 +413,25 @@ fn finish(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, outcome: O
         run.block = BlockState::default();
     }
     if outcome == Outcome::Sigreturn {
+        if std::mem::take(&mut run.in_call) && task.ptrace.is_on() {
+            traced::sigreturning(task, run);
+        }
         return Some(Reply::Sigreturn);
+    }
+    if let (Outcome::Return(value), true) = (outcome, task.ptrace.is_on()) {
+        if let Some(step) = traced::returning(kernel, task, run, value) {
+            return step;
+        }
     }
     while task.attention.swap(false, Ordering::SeqCst) {
         match signals::next(task) {
             Next::None => signals::restore_mask(task),
+            Next::Traced(info) => {
+                return traced::at_signal(kernel, task, run, info, Point::Back(outcome));
+            }
+            Next::TracedStop(signo) => {
+                return traced::at_stop(kernel, task, run, signo, Point::Back(outcome));
+            }
             Next::Stop => {
                 if stays_stopped(task) {
                     run.parked = Some(outcome);
@@ -396,8 +457,13 @@ fn finish(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, outcome: O
         Outcome::Return(v) => Reply::Return(v),
         Outcome::Continue | Outcome::Sigreturn => Reply::Continue,
         Outcome::Restart => Reply::Restart,
-        Outcome::Local => Reply::Local { report: trace::on(kernel) },
+        Outcome::Local => local(kernel, task),
     })
+}
+
+/// The stub makes the call; its end is told where somebody watches.
+fn local(kernel: &Kernel, task: &Task) -> Reply {
+    Reply::Local { report: trace::on(kernel) || task.ptrace.is_on() }
 }
 
 /// How a local call goes on after a handler: a futex wait without a time limit is made again under `SA_RESTART`
@@ -413,6 +479,11 @@ fn local_resume(call: &Syscall, flags: u64) -> Resume {
 
 /// The thread leaves for good; its stub marks its robust futexes first.
 fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, status: ExitStatus) -> Option<Reply> {
+    if task.ptrace.is_on() {
+        if let Some(step) = traced::at_end(kernel, task, run, status) {
+            return step;
+        }
+    }
     let marks = robust::release(task);
     if !marks.is_empty() {
         run.block = BlockState::default();

@@ -29,6 +29,7 @@ mod terminal_jobs;
 mod terminals;
 mod threads;
 mod time;
+mod tracing;
 
 macro_rules! dispatch {
     ($($family:ident in $test:ident { $($case:ident)* })*) => {

@@ -100,6 +100,34 @@ pub unsafe fn forks() {
     say("child", end_of(two));
 }
 
+pub unsafe fn thousands() {
+    const COUNT: usize = 2000;
+    let (gate, open) = pipe();
+    let (there, tell) = pipe();
+    let pids: Vec<i32> = (0..COUNT)
+        .map(|i| {
+            child(|| {
+                close(open);
+                put_fd(tell, "x");
+                get_fd(gate, 1);
+                (i % 7) as i32
+            })
+        })
+        .collect();
+    show("made", pids.iter().filter(|p| **p > 0).count());
+    for _ in &pids {
+        get_fd(there, 1);
+    }
+    close(open);
+    let mut sum = 0;
+    for pid in pids {
+        let mut status = 0;
+        waitpid(pid, &mut status, 0);
+        sum += WEXITSTATUS(status);
+    }
+    show("sum", sum);
+}
+
 pub unsafe fn many_forks() {
     let mut total = 0;
     for round in 0..20 {

@@ -1,9 +1,10 @@
-//! Random walks: a seed decides a row of file or memory operations on a few names or pages; each result is printed.
+//! Random walks: a seed decides a row of operations on a few files, pages, or processes, signals and pipes; each result
+//! is printed.
 //! The same seed gives the same walk, natively and inside.
 
 use libc::*;
 
-use crate::kit::{c, get_fd, ret, say, show, z};
+use crate::kit::{c, child, end_of, get_fd, handle, ret, say, show, z};
 
 /// xorshift64*: enough for choosing.
 struct Dice(u64);
@@ -28,6 +29,7 @@ pub unsafe fn walk(seed: u64, steps: u32) {
     let spread = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     files(&mut Dice((spread ^ (spread >> 31)) | (1 << 63)), steps);
     memory(&mut Dice(spread.rotate_left(17) | 1), steps);
+    processes(&mut Dice(spread.rotate_left(34) | 1), steps);
 }
 
 unsafe fn files(dice: &mut Dice, steps: u32) {
@@ -142,7 +144,7 @@ unsafe fn memory(dice: &mut Dice, steps: u32) {
         let fixed = |flags: i32, fd: i32, offset: i64| {
             i32::from(mmap(at.cast(), len, prot, flags | MAP_FIXED, fd, offset) != at.cast())
         };
-        match dice.roll(9) {
+        match dice.roll(14) {
             0 | 1 => drop(ret(&format!("{i} anonymous {page}"), fixed(MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))),
             2 => drop(ret(&format!("{i} file {page}"), fixed(MAP_PRIVATE, file, (page * P) as i64))),
             3 => drop(ret(&format!("{i} shared {page}"), fixed(MAP_SHARED, file, (page * P) as i64))),
@@ -162,6 +164,44 @@ unsafe fn memory(dice: &mut Dice, steps: u32) {
                     mmap(at.cast(), P, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
                 }
             }
+            8 => drop(ret(&format!("{i} shared memory {page}"), fixed(MAP_SHARED | MAP_ANONYMOUS, -1, 0))),
+            9 => {
+                // A child sees the same, and writes where it may: the parent sees what is shared.
+                let pid = child(|| {
+                    say(&format!("{i} child"), look(window, ends));
+                    for page in (0..PAGES as usize).step_by(3) {
+                        let mark = [0xc0 + page as u8];
+                        write(ends[1], mark.as_ptr().cast(), 1);
+                        if read(ends[0], window.add(page * P).cast(), 1) != 1 {
+                            read(ends[0], [0u8].as_mut_ptr().cast(), 1);
+                        }
+                    }
+                    say(&format!("{i} child wrote"), look(window, ends));
+                    0
+                });
+                say(&format!("{i} fork"), end_of(pid));
+                say(&format!("{i} parent"), look(window, ends));
+            }
+            10 => {
+                let advice = [MADV_DONTNEED, MADV_WIPEONFORK, MADV_KEEPONFORK, MADV_WILLNEED, MADV_DONTDUMP];
+                let advice = advice[dice.roll(5) as usize];
+                ret(&format!("{i} advise {page} {advice}"), madvise(at.cast(), len, advice));
+            }
+            11 => {
+                let r = mremap(at.cast(), len, P, 0);
+                ret(&format!("{i} shrink {page}"), i32::from(r != at.cast()));
+                if r == at.cast() && len > P {
+                    mmap(
+                        at.add(P).cast(),
+                        len - P,
+                        PROT_NONE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+                        -1,
+                        0,
+                    );
+                }
+            }
+            12 => drop(ret(&format!("{i} sync {page}"), msync(at.cast(), len, MS_SYNC))),
             _ => {
                 // Write where it is allowed, through the kernel.
                 let mark = [dice.roll(256) as u8];
@@ -176,4 +216,154 @@ unsafe fn memory(dice: &mut Dice, steps: u32) {
         }
     }
     say("window", look(window, ends));
+}
+
+static mut TAKEN: [u32; 65] = [0; 65];
+
+extern "C" fn take(signal: i32) {
+    unsafe { TAKEN[signal as usize] += 1 };
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Life {
+    None,
+    Runs,
+    Stopped,
+}
+
+/// What a wait for one child tells: the state must have changed by then.
+unsafe fn waited(pid: i32, options: i32) -> String {
+    let mut info: siginfo_t = z();
+    match waitid(P_PID, pid as id_t, &mut info, options) {
+        -1 => crate::kit::errno_name(),
+        _ => format!("{} {} {}", info.si_code, info.si_status(), info.si_pid() == pid),
+    }
+}
+
+unsafe fn processes(dice: &mut Dice, steps: u32) {
+    const ANY: i32 = WEXITED | WSTOPPED | WCONTINUED;
+    let own = [SIGUSR1, SIGUSR2, SIGURG, SIGRTMIN(), SIGRTMIN() + 1];
+    own.iter().for_each(|s| drop(handle(*s, take as *const () as usize, SA_RESTART)));
+    let mut children = [(0, Life::None); 4];
+    let mut pipes = [[-1i32; 2]; 3];
+    for i in 0..steps {
+        let which = dice.roll(4) as usize;
+        let (pid, life) = children[which];
+        let signal = own[dice.roll(5) as usize];
+        let set = crate::kit::set_of(&[signal, own[dice.roll(5) as usize]]);
+        let p = dice.roll(3) as usize;
+        let mut bytes = vec![i as u8; 1 + dice.roll(9000) as usize];
+        match dice.roll(18) {
+            0 | 1 if life == Life::None => {
+                let code = dice.roll(3) as i32;
+                let (ready, tell) = crate::kit::pipe();
+                let pid = child(|| {
+                    // Not the parent's handlers: what is sent to it ends it.
+                    own.iter().for_each(|s| drop(handle(*s, SIG_DFL, 0)));
+                    let none = crate::kit::set_of(&[]);
+                    sigprocmask(SIG_SETMASK, &none, std::ptr::null_mut());
+                    if code > 0 {
+                        return code;
+                    }
+                    crate::kit::put_fd(tell, "x");
+                    loop {
+                        pause();
+                    }
+                });
+                if code > 0 {
+                    say(&format!("{i} ends"), waited(pid, ANY | WNOWAIT));
+                    say(&format!("{i} taken"), end_of(pid));
+                } else {
+                    get_fd(ready, 1);
+                    children[which] = (pid, Life::Runs);
+                }
+                close(ready);
+                close(tell);
+            }
+            2 | 3 if life == Life::Runs => {
+                let deadly = [SIGTERM, SIGKILL, SIGUSR1, SIGRTMIN() + 1][dice.roll(4) as usize];
+                ret(&format!("{i} end by {deadly}"), kill(pid, deadly));
+                say(&format!("{i} gone"), waited(pid, WEXITED));
+                ret(&format!("{i} again"), kill(pid, 0));
+                children[which] = (0, Life::None);
+            }
+            4 if life == Life::Runs => {
+                ret(&format!("{i} stop"), kill(pid, SIGSTOP));
+                say(&format!("{i} stopped"), waited(pid, ANY));
+                say(&format!("{i} told once"), waited(pid, ANY | WNOHANG));
+                children[which] = (pid, Life::Stopped);
+            }
+            5 if life == Life::Stopped => {
+                let harmless = dice.roll(2) == 0;
+                if harmless {
+                    kill(pid, SIGURG);
+                }
+                ret(&format!("{i} continue"), kill(pid, SIGCONT));
+                say(&format!("{i} continued"), waited(pid, ANY));
+                children[which] = (pid, Life::Runs);
+            }
+            6 if life == Life::Stopped => {
+                kill(pid, SIGKILL);
+                say(&format!("{i} killed while stopped"), waited(pid, WEXITED));
+                children[which] = (0, Life::None);
+            }
+            7 if life != Life::None => {
+                ret(&format!("{i} own group"), setpgid(pid, 0));
+                show(&format!("{i} group"), getpgid(pid) == pid);
+                ret(&format!("{i} signal group"), kill(-pid, 0));
+            }
+            8 => drop(ret(&format!("{i} nobody"), waitpid(pid.max(1) + 20_000_000, std::ptr::null_mut(), 0))),
+            9 => {
+                let how = [SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK][dice.roll(3) as usize];
+                ret(&format!("{i} mask {how}"), sigprocmask(how, &set, std::ptr::null_mut()));
+            }
+            10 | 11 => {
+                ret(&format!("{i} raise {signal}"), raise(signal));
+            }
+            12 => {
+                let mut pending: sigset_t = z();
+                sigpending(&mut pending);
+                show(&format!("{i} pending"), own.map(|s| sigismember(&pending, s)));
+                let now: timespec = z();
+                let mut info: siginfo_t = z();
+                ret(&format!("{i} take pending"), sigtimedwait(&set, &mut info, &now));
+            }
+            13 => {
+                pipes[p].iter().filter(|fd| **fd >= 0).for_each(|fd| drop(close(*fd)));
+                ret(&format!("{i} pipe"), pipe2(pipes[p].as_mut_ptr(), O_NONBLOCK));
+            }
+            14 => drop(ret(&format!("{i} fill"), write(pipes[p][1], bytes.as_ptr().cast(), bytes.len()))),
+            15 => drop(ret(&format!("{i} drain"), read(pipes[p][0], bytes.as_mut_ptr().cast(), bytes.len()))),
+            16 => {
+                let end = dice.roll(2) as usize;
+                signal_pipe(pipes[p][end]);
+                pipes[p][end] = -1;
+            }
+            _ => {
+                let mut there = -1;
+                ret(&format!("{i} there"), ioctl(pipes[p][0], FIONREAD, &mut there));
+                let mut polled = pipes[p].map(|fd| pollfd { fd, events: POLLIN | POLLOUT, revents: 0 });
+                ret(&format!("{i} poll"), poll(polled.as_mut_ptr(), 2, 0));
+                show(&format!("{i} events"), (there, polled[0].revents, polled[1].revents));
+            }
+        }
+        let taken = std::ptr::addr_of!(TAKEN).read_volatile();
+        if i % 10 == 9 {
+            show(&format!("{i} handled"), own.map(|s| taken[s as usize]));
+        }
+    }
+    for (pid, life) in children {
+        if life != Life::None {
+            kill(pid, SIGKILL);
+            say("last", waited(pid, WEXITED));
+        }
+    }
+}
+
+/// Closes one end; SIGPIPE is not what these walks are about.
+unsafe fn signal_pipe(fd: i32) {
+    handle(SIGPIPE, SIG_IGN, 0);
+    if fd >= 0 {
+        close(fd);
+    }
 }

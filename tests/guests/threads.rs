@@ -122,6 +122,27 @@ pub unsafe fn locals() {
     say("forked from a thread", in_thread.join().unwrap_or_default());
 }
 
+pub unsafe fn thousands() {
+    const COUNT: u32 = 5000;
+    let gate = Arc::new(Barrier::new(COUNT as usize + 1));
+    let sum = Arc::new(AtomicU64::new(0));
+    let mut handles = Vec::new();
+    for i in 0..COUNT {
+        let (gate, sum) = (gate.clone(), sum.clone());
+        let made = thread::Builder::new().stack_size(32 * 1024).spawn(move || {
+            gate.wait();
+            sum.fetch_add(i.into(), SeqCst);
+        });
+        match made {
+            Ok(h) => handles.push(h),
+            Err(e) => return show("at", (i, e.raw_os_error())),
+        }
+    }
+    gate.wait();
+    show("joined", handles.into_iter().filter_map(|h| h.join().ok()).count());
+    show("sum", sum.load(SeqCst));
+}
+
 pub unsafe fn many() {
     let total = Arc::new(AtomicU32::new(0));
     for _ in 0..5 {

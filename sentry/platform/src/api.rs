@@ -130,6 +130,8 @@ pub enum Reply {
     Sigreturn,
     /// Start a new program: these registers, fresh floating-point state. Used with a fresh thread.
     Enter(Box<Regs>),
+    /// Put these registers in place of the thread's; floating-point state stays. Reports `ActionsDone`.
+    SetRegs(Box<Regs>),
     /// Carry these out in order, stop at the first that fails, report `ActionsDone`.
     Act(Vec<Action>),
     /// Make a thread or a process; reports `Cloned`.

@@ -345,6 +345,24 @@ pub(crate) fn vm_read(tid: i32, addr: u64, buf: &mut [u8]) -> usize {
     usize::try_from(n).unwrap_or(0).min(buf.len())
 }
 
+/// Reads what the stub keeps in the platform's own range; the caller has checked the place.
+pub(crate) fn vm_read_own(tid: i32, addr: u64, buf: &mut [u8]) -> usize {
+    let local = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
+    let remote = libc::iovec { iov_base: addr as *mut _, iov_len: buf.len() };
+    // SAFETY: the local buffer is ours; the remote one is checked by the host.
+    let n = unsafe { libc::process_vm_readv(tid, &raw const local, 1, &raw const remote, 1, 0) };
+    usize::try_from(n).unwrap_or(0).min(buf.len())
+}
+
+/// Writes what the stub keeps in the platform's own range; the caller has checked the place.
+pub(crate) fn vm_write_own(tid: i32, addr: u64, bytes: &[u8]) -> bool {
+    let local = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let remote = libc::iovec { iov_base: addr as *mut _, iov_len: bytes.len() };
+    // SAFETY: the local buffer is only read; the remote one is checked by the host.
+    let n = unsafe { libc::process_vm_writev(tid, &raw const local, 1, &raw const remote, 1, 0) };
+    usize::try_from(n).is_ok_and(|n| n == bytes.len())
+}
+
 /// Writes another process's memory, where it is writable; how many bytes went.
 pub(crate) fn vm_write(tid: i32, addr: u64, bytes: &[u8]) -> usize {
     if !in_range(addr, bytes.len()) {

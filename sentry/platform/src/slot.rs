@@ -84,6 +84,8 @@ pub const RE_CLONE: u32 = 8;
 pub const RE_LOCAL: u32 = 9;
 /// clear_tid
 pub const RE_EXIT: u32 = 10;
+/// registers in `regs`
+pub const RE_SET_REGS: u32 = 11;
 
 // `RE_SIGNAL`'s resume.
 pub const RESUME_AS_IS: u64 = 0;
@@ -158,6 +160,8 @@ pub struct Slot {
     pub args: [AtomicU64; 12],
     /// `CLONE_CHILD_CLEARTID` points here: 0 once the host thread has gone.
     pub tid: AtomicU32,
+    /// Where the stub keeps the guest's floating-point state while it is in a handler.
+    pub fpstate: AtomicU64,
 }
 
 /// One line of the marshalling table as the stub reads it. An argument is kind, length argument, element size.

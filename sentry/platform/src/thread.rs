@@ -19,6 +19,9 @@ use crate::mem::{Io, Mem};
 use crate::slot::*;
 use crate::{Event, Fault, Regs, Reply, Resume, SignalFrame, Space, Syscall};
 
+/// The legacy part of the floating-point state, and more than any processor has in all.
+const FP_MIN: usize = 512;
+const FP_MAX: usize = 16 * 1024;
 const RW: u64 = (libc::PROT_READ | libc::PROT_WRITE) as u64;
 
 /// A guest thread: a host thread of a stub, its slot, its registers.
@@ -139,6 +142,32 @@ impl Thread {
     pub fn regs(&self) -> Regs {
         let mut io = self.io.lock();
         *io.regs.get_or_insert_with(|| load_regs(self.slot()))
+    }
+
+    /// The floating-point state as the guest's processor has it (the layout of `XSAVE` in a signal frame), where there
+    /// is any. Only between an event and its reply.
+    pub fn fp_state(&self) -> Option<Vec<u8>> {
+        let mut state = vec![0; FP_MAX];
+        let at = self.fp_place(FP_MIN)?;
+        let room = (crate::slot::AREAS + ((self.index + 1) * crate::slot::AREA_LEN) as u64 - at) as usize;
+        let len = state.len().min(room);
+        let n = crate::mem::vm_read_own(self.tid, at, &mut state[..len]);
+        state.truncate(n);
+        (n >= FP_MIN).then_some(state)
+    }
+
+    /// Changes the first bytes of what [`Thread::fp_state`] gave.
+    pub fn set_fp_state(&self, state: &[u8]) -> bool {
+        let place = self.fp_place(state.len());
+        state.len() <= FP_MAX && place.is_some_and(|at| crate::mem::vm_write_own(self.tid, at, state))
+    }
+
+    /// Where the stub says that it keeps it, if `len` bytes from there lie in this thread's own area.
+    fn fp_place(&self, len: usize) -> Option<u64> {
+        let at = self.slot().fpstate.load(Relaxed);
+        let area = crate::slot::AREAS + (self.index * crate::slot::AREA_LEN) as u64;
+        let end = at.checked_add(len as u64)?;
+        (at >= area && end <= area + crate::slot::AREA_LEN as u64).then_some(at)
     }
 
     /// Access to guest memory for the call that the thread waits on.
@@ -331,6 +360,13 @@ impl Thread {
             Reply::Enter(regs) => {
                 store_regs(slot, &regs);
                 RE_ENTER
+            }
+            Reply::SetRegs(regs) => {
+                store_regs(slot, &regs);
+                // The registers are read back from the slot from now on.
+                self.io.lock().regs = None;
+                inner.op = Op::Act(Progress::new(Vec::new(), false));
+                RE_SET_REGS
             }
             Reply::Act(actions) => {
                 inner.op = Op::Act(Progress::new(actions, self.core().gated));

@@ -10,9 +10,9 @@ use platform::{Action, CloneSpec, Reply, Thread};
 use super::current::{Ctx, Restart, Stop};
 use super::task::{NewTask, Task, TaskSignals, Then};
 use super::thread_group::{GroupState, NewGroup, ThreadGroup};
-use super::{Kernel, SysResult};
+use super::{ptrace, Kernel, SysResult};
 use crate::limits::resource;
-use crate::signal::{AltStack, SIG_IGN};
+use crate::signal::{AltStack, SigInfo, SIG_IGN};
 use crate::wait_queue::{PollEvents, WaitQueue};
 
 /// What clone3's `struct clone_args` says, from whichever call.
@@ -100,6 +100,10 @@ pub fn clone(cx: &mut Ctx<'_>, args: CloneArgs) -> SysResult {
             match vfork {
                 Some(wait) => {
                     cx.block.scratch = Some(Box::new(Waiting(child, wait.clone())));
+                    if cx.task.ptrace.lock().is_some_and(|t| t.due.is_some()) {
+                        // The tracer sees the child before its parent waits for it.
+                        return Err(Stop::Traced);
+                    }
                     wait_vfork(cx, child, &wait)
                 }
                 None => Ok(child as u64),
@@ -111,6 +115,11 @@ pub fn clone(cx: &mut Ctx<'_>, args: CloneArgs) -> SysResult {
 fn wait_vfork(cx: &mut Ctx<'_>, child: i32, wait: &VforkWait) -> SysResult {
     loop {
         if wait.done.load(Ordering::SeqCst) {
+            if let Some(mut t) = cx.task.ptrace.lock() {
+                if t.has(ptrace::option::VFORK_DONE) {
+                    t.due = Some((ptrace::event::VFORK_DONE, child as u64));
+                }
+            }
             return Ok(child as u64);
         }
         cx.wait(&[(&wait.queue, PollEvents::IN)], Restart::Killable)?;
@@ -222,12 +231,13 @@ fn born(cx: &mut Ctx<'_>, args: &CloneArgs, thread: &Arc<Thread>) -> Result<Born
         // A bad address is the child's own trouble, and Linux tells nobody either.
         let _ = thread.mem().write(args.child_tid, &tid.to_le_bytes());
     }
+    follow(parent, &child, args);
     let leaving = {
         let mut s = group.state.lock();
         // Under the lock that a thread holds which puts a filter upon all: none is missed.
         super::seccomp::inherit(parent, &child, thread);
         s.threads.push(child.clone());
-        s.exiting.is_some() || s.stopped.is_some()
+        s.exiting.is_some() || s.stopped.is_some() || child.ptrace.is_on()
     };
     kernel.pids.lock().tasks.insert(tid, child.clone());
     if leaving {
@@ -248,6 +258,39 @@ fn born(cx: &mut Ctx<'_>, args: &CloneArgs, thread: &Arc<Thread>) -> Result<Born
         child.kick();
     }
     Ok((tid, vfork))
+}
+
+/// A child of a traced thread is traced too, where its tracer follows this kind of child (ptrace(2), `PTRACE_O_*`), and
+/// stops before its first instruction.
+fn follow(parent: &Arc<Task>, child: &Arc<Task>, args: &CloneArgs) {
+    if has(args.flags, libc::CLONE_UNTRACED) {
+        return;
+    }
+    let (option, event) = if has(args.flags, libc::CLONE_VFORK) {
+        (ptrace::option::VFORK, ptrace::event::VFORK)
+    } else if args.exit_signal == libc::SIGCHLD {
+        (ptrace::option::FORK, ptrace::event::FORK)
+    } else {
+        (ptrace::option::CLONE, ptrace::event::CLONE)
+    };
+    let trace = parent.ptrace.lock().and_then(|mut t| {
+        if !t.has(option) && !has(args.flags, libc::CLONE_PTRACE) {
+            return None;
+        }
+        if t.has(option) {
+            t.due = Some((event, child.tid() as u64));
+        }
+        let tracer = t.tracer.upgrade()?;
+        let mut trace = ptrace::Trace::new(&tracer, t.seized, t.options);
+        trace.interrupt = t.seized;
+        Some((tracer, trace))
+    });
+    let Some((tracer, trace)) = trace else { return };
+    let seized = trace.seized;
+    // The child is ours alone still: nobody else can have attached.
+    if ptrace::attach(&tracer, child, trace).is_ok() && !seized {
+        child.sig.lock().pending.push(SigInfo::user(libc::SIGSTOP, 0, 0, 0));
+    }
 }
 
 fn new_group(cx: &Ctx<'_>, args: &CloneArgs, pid: i32) -> Arc<ThreadGroup> {

@@ -37,6 +37,8 @@ pub enum Stop {
     /// The stub is to act; then the function goes on with what came of it.
     Act(Vec<Action>, ThenActions),
     Clone(CloneSpec, ThenClone),
+    /// An event that the tracer wants to see is due; then the handler is called again.
+    Traced,
     /// Let the stub make the call on the host.
     Local,
     /// Return by the signal frame at the stack pointer.

@@ -134,7 +134,7 @@ fn enter(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
     task.group.keep_cpu_time(task);
     let old = std::mem::replace(&mut *task.thread.write(), fresh.clone());
     // Filters outlive the program (seccomp(2)).
-    fresh.ask_always(task.seccomp.is_on());
+    fresh.ask_always(task.seccomp.is_on() || task.ptrace.is_on());
     let clear_tid = task.clear_child_tid.swap(0, Ordering::SeqCst);
     let new_mm = AddressSpace::new(fresh.space().clone(), table);
     let old_mm = std::mem::replace(&mut *task.mm.write(), new_mm);
@@ -157,6 +157,7 @@ fn enter(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
     task.robust_list.store(0, Ordering::SeqCst);
     reset_signals(cx);
     task.group.extras.on_exec();
+    let former = task.tid();
     leader_number(cx);
     task.group.state.lock().has_execed = true;
 
@@ -164,7 +165,10 @@ fn enter(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
     Err(Stop::Act(
         actions,
         Box::new(move |_cx, done| match done {
-            Ok(()) => Err(Stop::Enter(Box::new(regs))),
+            Ok(()) => {
+                tell_tracer(&task, former);
+                Err(Stop::Enter(Box::new(regs)))
+            }
             Err((at, e)) => {
                 tracing::debug!(at, error = %e, "exec: the new program could not be mapped");
                 signals::begin_exit(&task.group, ExitStatus::Signal(libc::SIGKILL, false));
@@ -172,6 +176,21 @@ fn enter(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
             }
         }),
     ))
+}
+
+/// A tracer sees the new program before its first instruction: as an event, or as a SIGTRAP (ptrace(2)).
+fn tell_tracer(task: &Arc<Task>, former: i32) {
+    let plain = task.ptrace.lock().is_some_and(|mut t| {
+        if t.has(super::ptrace::option::EXEC) {
+            t.due = Some((super::ptrace::event::EXEC, former as u64));
+            return false;
+        }
+        !t.seized
+    });
+    if plain {
+        let info = crate::signal::SigInfo::user(libc::SIGTRAP, 0, task.group.pid, task.cred().uid);
+        signals::send_to_task(task, info);
+    }
 }
 
 /// Handlers go back to the default, ignored signals stay so; the alternate stack is gone.

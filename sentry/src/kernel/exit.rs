@@ -26,6 +26,7 @@ pub fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus) -> u64 
     if last {
         group.keep_cpu_time(task);
     }
+    kernel.trace_ended(task, status, last);
     finish_vfork(task);
     // Dropped here and not with the task: whoever still holds the task must not keep files open.
     let empty = Arc::new(crate::vfs::FdTable::new());

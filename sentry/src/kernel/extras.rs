@@ -20,6 +20,8 @@ pub struct GroupExtras {
     pub itimers: Mutex<[Option<Arc<Ticker>>; 3]>,
     /// Watches over `RLIMIT_CPU`.
     pub cpu_limit: Mutex<Option<Arc<Ticker>>>,
+    /// What it traces (ptrace(2)).
+    pub tracer: super::ptrace::Tracer,
     /// What is given back to System V semaphores at the end.
     pub sem_undo: Mutex<super::ipc::sem::Undo>,
     /// timer_create(2).

@@ -15,6 +15,7 @@ pub mod ipc;
 pub mod memory;
 pub mod mm_ops;
 pub mod pi;
+pub mod ptrace;
 pub mod ready;
 pub mod robust;
 pub mod seccomp;

@@ -36,6 +36,10 @@ pub enum Next {
     Leave,
     /// The group is stopped.
     Stop,
+    /// The tracer is to say what becomes of a signal.
+    Traced(SigInfo),
+    /// The tracer is to see the thread stopped: by its group's stop, or because it asked.
+    TracedStop(Option<Signo>),
 }
 
 /// Sends a signal to one thread (tgkill, faults, timers with a thread). `false` where a queue was full.
@@ -155,9 +159,11 @@ fn prepare(group: &Arc<ThreadGroup>, signo: Signo) -> bool {
     true
 }
 
-/// Whether a signal has no effect now and so is not even queued. A blocked one is kept: its action may change.
+/// Whether a signal has no effect now and so is not even queued. A blocked one is kept: its action may change. A tracer
+/// sees all.
 fn ignored(group: &ThreadGroup, signo: Signo, mask: SigSet) -> bool {
-    if mask.contains(signo) {
+    let traced = || group.state.lock().threads.iter().any(|t| t.ptrace.is_on());
+    if mask.contains(signo) || traced() {
         return false;
     }
     let a = group.action(signo);
@@ -178,12 +184,21 @@ pub fn next(task: &Arc<Task>) -> Next {
         if task.must_leave.load(Ordering::SeqCst) {
             return Next::Leave;
         }
-        if s.stopped.is_some() {
+        let stopped = s.stopped;
+        drop(s);
+        if let Some(next) = traced_stop(task, stopped) {
+            return next;
+        }
+        if stopped.is_some() && !task.ptrace.is_on() {
             return Next::Stop;
         }
     }
     loop {
-        let Some(info) = dequeue(task) else { return Next::None };
+        let injected = task.ptrace.lock().and_then(|mut t| t.inject.take());
+        let Some(info) = injected.or_else(|| dequeue(task)) else { return Next::None };
+        if injected.is_none() && info.signo != libc::SIGKILL && task.ptrace.is_on() {
+            return Next::Traced(info);
+        }
         let action = take_action(group, info.signo);
         match action.handler {
             SIG_IGN => continue,
@@ -193,7 +208,7 @@ pub fn next(task: &Arc<Task>) -> Next {
                 DefaultAction::Stop if info.signo != libc::SIGSTOP && is_orphan(group) => continue,
                 DefaultAction::Stop => {
                     stop_group(group, info.signo);
-                    return Next::Stop;
+                    return traced_stop(task, Some(info.signo)).unwrap_or(Next::Stop);
                 }
                 DefaultAction::Terminate => {
                     return Next::Exit(begin_exit(group, ExitStatus::Signal(info.signo, false)))
@@ -208,6 +223,28 @@ pub fn next(task: &Arc<Task>) -> Next {
                 task.attention.store(true, Ordering::SeqCst);
                 return Next::Handler(info, action);
             }
+        }
+    }
+}
+
+/// Whether a traced thread stops now for its tracer to see: asked to, or with its group.
+fn traced_stop(task: &Task, stopped: Option<Signo>) -> Option<Next> {
+    let mut t = task.ptrace.lock()?;
+    if std::mem::take(&mut t.interrupt) {
+        return Some(Next::TracedStop(None));
+    }
+    if std::mem::take(&mut t.step_over) {
+        return Some(Next::Traced(SigInfo::new(libc::SIGTRAP, 1)));
+    }
+    match stopped {
+        Some(signo) if !t.group_stop_seen => {
+            t.group_stop_seen = true;
+            Some(Next::TracedStop(Some(signo)))
+        }
+        Some(_) => None,
+        None => {
+            t.group_stop_seen = false;
+            None
         }
     }
 }
@@ -356,6 +393,13 @@ pub fn frame(
     const SS_AUTODISARM: i32 = 1 << 31;
     if stack_top.is_some() && alt.flags & SS_AUTODISARM != 0 {
         sig.altstack = Default::default();
+    }
+    if let Some(mut t) = task.ptrace.lock() {
+        // A step ends at the handler's first instruction.
+        if std::mem::take(&mut t.stepping) {
+            t.step_over = true;
+            task.attention.store(true, Ordering::SeqCst);
+        }
     }
     Box::new(SignalFrame {
         signo: info.signo,

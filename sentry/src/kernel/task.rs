@@ -70,6 +70,23 @@ pub enum Outcome {
     Local,
 }
 
+/// What a traced thread was about to do when it stopped.
+#[derive(Debug)]
+pub enum Point {
+    /// Make the call.
+    Call,
+    /// Go back to the guest.
+    Back(Outcome),
+    /// Look at the signals that interrupted a waiting call, then go on waiting or not.
+    Interrupted(super::current::Restart),
+    /// Call the handler again.
+    Again,
+    /// Start the new program.
+    Enter(Box<platform::Regs>),
+    /// End.
+    Leave(super::thread_group::ExitStatus),
+}
+
 /// What belongs to whoever runs the task's handler; at most one thread does.
 #[derive(Default)]
 pub struct RunState {
@@ -82,6 +99,18 @@ pub struct RunState {
     pub delivered: Option<(Signo, SigSet)>,
     /// The task has left; late events are dropped.
     pub dead: bool,
+    /// Where a traced thread goes on once its tracer lets it.
+    pub point: Option<Point>,
+    /// The stub puts registers in place first, then that is where it goes on.
+    pub prepared: Option<Point>,
+    /// The stub writes what the tracer wants written.
+    pub poking: bool,
+    /// The stub puts a call's results in place; then the traced thread stops at the call's exit.
+    pub flushed: Option<i64>,
+    /// A traced thread has returned from a handler; it stops once its registers are back.
+    pub sigreturning: bool,
+    /// A traced thread is in a call whose exit its tracer has not seen.
+    pub in_call: bool,
 }
 
 pub struct Task {
@@ -111,6 +140,9 @@ pub struct Task {
     pub seccomp: super::seccomp::Seccomp,
     /// Scheduling parameters and the like.
     pub extras: super::extras::TaskExtras,
+    pub ptrace: super::ptrace::Tracing,
+    /// Registers that a tracer changed before it detached.
+    pub left_view: Mutex<Option<super::ptrace::View>>,
     /// A vfork parent that waits for this child to exec or end.
     pub vfork_done: Mutex<Option<Arc<super::clone::VforkWait>>>,
     sched: AtomicU8,
@@ -162,6 +194,8 @@ impl Task {
             robust_list: AtomicU64::new(0),
             seccomp: Default::default(),
             extras: Default::default(),
+            ptrace: Default::default(),
+            left_view: Mutex::new(None),
             vfork_done: Mutex::new(None),
             sched: AtomicU8::new(RUNNING),
             waker: Arc::new(TaskWaker(me.clone())),

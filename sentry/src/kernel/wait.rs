@@ -8,7 +8,7 @@ use linux_abi::Errno;
 use super::current::{Ctx, Restart};
 use super::thread_group::{ExitStatus, GroupState, ThreadGroup};
 use super::Stop;
-use crate::signal::info::{CLD_CONTINUED, CLD_EXITED, CLD_KILLED, CLD_STOPPED};
+use crate::signal::info::{CLD_CONTINUED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, CLD_TRAPPED};
 use crate::wait_queue::PollEvents;
 
 /// Which children a wait is for.
@@ -52,6 +52,9 @@ pub fn wait(cx: &mut Ctx<'_>, which: &Which, options: i32) -> Result<Option<Foun
                 return Ok(Some(found));
             }
         }
+        if let Some(found) = tracee(cx, which, options, &mut any) {
+            return Ok(Some(found));
+        }
         if !any {
             return Err(Stop::Errno(Errno::ECHILD));
         }
@@ -72,6 +75,47 @@ fn matches(child: &ThreadGroup, which: &Which, options: i32) -> bool {
     let clone_child = s.exit_signal != libc::SIGCHLD;
     let kind = options & libc::__WALL != 0 || (options & libc::__WCLONE != 0) == clone_child;
     fits && kind
+}
+
+/// What a thread that the caller traces has to tell: a stop, or its end. `any` is set where there is one to wait for.
+fn tracee(cx: &Ctx<'_>, which: &Which, options: i32, any: &mut bool) -> Option<Found> {
+    let tracer = &cx.task.group.extras.tracer;
+    let keep = options & libc::WNOWAIT != 0;
+    let fits = |tid: i32, group: Option<&ThreadGroup>| match which {
+        Which::Any => true,
+        Which::Pid(p) | Which::Group(p) => tid == *p,
+        Which::Pgrp(g) => group.is_some_and(|o| o.state.lock().pgid == *g),
+    };
+    let all: Vec<_> = tracer.tracees.lock().iter().filter_map(std::sync::Weak::upgrade).collect();
+    for task in all.iter().filter(|t| fits(t.tid(), Some(&t.group))) {
+        *any = true;
+        let Some(mut t) = task.ptrace.lock() else { continue };
+        let Some(stop) = t.stop.as_mut().filter(|s| !s.reported) else { continue };
+        stop.reported = !keep;
+        let code = stop.code;
+        drop(t);
+        let uid = task.cred().uid;
+        return Some(Found {
+            pid: task.tid(),
+            uid,
+            code: CLD_TRAPPED,
+            value: code,
+            status: code << 8 | 0x7f,
+            times: (0, 0),
+        });
+    }
+    let mut dead = tracer.dead.lock();
+    let at = dead.iter().position(|d| fits(d.tid, None))?;
+    *any = true;
+    if options & libc::WEXITED == 0 {
+        return None;
+    }
+    let d = if keep { dead.get(at).copied()? } else { dead.remove(at) };
+    let (code, value) = match d.status {
+        ExitStatus::Code(c) => (CLD_EXITED, c as i32),
+        ExitStatus::Signal(n, _) => (CLD_KILLED, n),
+    };
+    Some(Found { pid: d.tid, uid: d.uid, code, value, status: d.status.to_wait(), times: (0, 0) })
 }
 
 fn look(cx: &Ctx<'_>, child: &Arc<ThreadGroup>, options: i32) -> Option<Found> {
@@ -95,6 +139,10 @@ fn look(cx: &Ctx<'_>, child: &Arc<ThreadGroup>, options: i32) -> Option<Found> {
             }
             return Some(found(code, value, status.to_wait()));
         }
+    }
+    if s.threads.first().is_some_and(|t| t.ptrace.is_traced_by(&cx.task.group)) {
+        // Its tracer hears of its stops as a tracer does.
+        return None;
     }
     changed(&mut s, options, keep).map(|(code, value, status)| found(code, value, status))
 }

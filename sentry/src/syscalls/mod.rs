@@ -21,6 +21,7 @@ pub mod msg;
 pub mod pipe;
 pub mod prctl;
 pub mod process;
+pub mod ptrace;
 pub mod readiness;
 pub mod sched;
 pub mod seccomp;

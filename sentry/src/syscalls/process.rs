@@ -7,7 +7,7 @@ use platform::Mem;
 
 use crate::kernel::clone::{self, CloneArgs};
 use crate::kernel::wait::{self, Found, Which};
-use crate::kernel::{exec, exit, robust, signals, Ctx, ExitStatus, Stop, SysResult, ThreadGroup};
+use crate::kernel::{exec, exit, ptrace, robust, signals, Ctx, ExitStatus, Stop, SysResult, ThreadGroup};
 use crate::loader::{self, ExecArgs, ExecEnv};
 use crate::mm::UserPtr;
 use crate::signal::SigInfo;
@@ -102,10 +102,22 @@ pub fn clone3(cx: &mut Ctx<'_>, args: u64, size: usize) -> SysResult {
 
 /// exit(2): this thread alone.
 pub fn exit(cx: &mut Ctx<'_>, code: i32) -> SysResult {
+    see_end(cx, code)?;
     after_wakes(cx, move |cx| {
         let clear_tid = exit::leave(cx.kernel, cx.task, ExitStatus::Code(code as u8));
         Err(Stop::Exit { clear_tid })
     })
+}
+
+/// A tracer that wants to see a thread's end sees it before.
+fn see_end(cx: &mut Ctx<'_>, code: i32) -> Result<(), Stop> {
+    if let Some(mut t) = cx.task.ptrace.lock() {
+        if t.has(ptrace::option::EXIT) && !std::mem::replace(&mut t.exit_seen, true) {
+            t.due = Some((ptrace::event::EXIT, ExitStatus::Code(code as u8).to_wait() as u64));
+            return Err(Stop::Traced);
+        }
+    }
+    Ok(())
 }
 
 /// Wakes who waits for the caller's robust futexes, then goes on.
@@ -119,6 +131,7 @@ fn after_wakes(cx: &mut Ctx<'_>, then: impl FnOnce(&mut Ctx<'_>) -> SysResult + 
 
 /// exit_group(2): the whole process.
 pub fn exit_group(cx: &mut Ctx<'_>, code: i32) -> SysResult {
+    see_end(cx, code)?;
     after_wakes(cx, move |cx| {
         let status = signals::begin_exit(&cx.task.group, ExitStatus::Code(code as u8));
         let clear_tid = exit::leave(cx.kernel, cx.task, status);

@@ -233,6 +233,7 @@ pub static ENTRIES: &[Entry] = &[
     call!(59, execve, [S, V, V], process::execve),
     call!(60, exit, [V], process::exit),
     call!(61, wait4, [V, outs(4), V, outs(144)], process::wait4),
+    call!(101, ptrace, [V, V, V, V], crate::syscalls::ptrace::ptrace),
     call!(109, setpgid, [V, V], process::setpgid),
     call!(110, getppid, [], process::getppid),
     call!(111, getpgrp, [], process::getpgrp),

@@ -103,6 +103,15 @@ impl Ucontext {
             slot.regs[to].store(self.g[from], Relaxed);
         }
         slot.regs[FS_BASE].store(sys::fs_base(area.fsgsbase()), Relaxed);
+        slot.fpstate.store(self.fpstate, Relaxed);
+    }
+
+    /// Takes registers from the slot; floating-point state stays.
+    pub fn load(&mut self, area: &Area, slot: &Slot) {
+        for (from, to) in ORDER {
+            self.g[to] = slot.regs[from].load(Relaxed);
+        }
+        sys::set_fs_base(area.fsgsbase(), slot.regs[FS_BASE].load(Relaxed));
     }
 
     /// Takes registers from the slot, with fresh floating-point state.

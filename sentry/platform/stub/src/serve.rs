@@ -82,6 +82,12 @@ pub fn run(area: &Area, slot: &'static Slot, uc: &mut Ucontext) {
                 handler::post_plain(area, slot, uc, EV_BAD_FRAME);
             }
             RE_ENTER => return uc.enter(area, slot),
+            RE_SET_REGS => {
+                uc.load(area, slot);
+                slot.ev[0].store(0, Relaxed);
+                slot.ev[1].store(0, Relaxed);
+                handler::post_plain(area, slot, uc, EV_ACTIONS_DONE);
+            }
             RE_ACT => {
                 let (at, errno) = match actions::run(area, slot) {
                     Ok(count) => (count, 0),

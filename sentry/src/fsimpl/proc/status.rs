@@ -146,7 +146,7 @@ pub(super) fn status(s: &Subject) -> Result<Vec<u8>> {
     }
     let ppid = group.ppid();
     let _ = writeln!(o, "State:\t{letter} ({word})\nTgid:\t{}\nNgid:\t0\nPid:\t{}", group.pid, s.tid);
-    let _ = writeln!(o, "PPid:\t{ppid}\nTracerPid:\t0");
+    let _ = writeln!(o, "PPid:\t{ppid}\nTracerPid:\t{}", task.as_ref().map_or(0, |t| t.ptrace.tracer_pid()));
     let cred = task.as_ref().map(|t| t.cred());
     if let Some(c) = &cred {
         let _ = writeln!(o, "Uid:\t{}\t{}\t{}\t{}", c.uid, c.euid, c.suid, c.fsuid);
