@@ -26,7 +26,7 @@ pub(super) fn run(options: &Options) -> Result<u8, Failure> {
     let mut bad = false;
     for file in &options.files {
         let name = file.to_string_lossy();
-        let findings = match policies::load(file, &context) {
+        let findings = match policies::load_any(file, &context, &policies::foreign::Options::default()) {
             Ok(loaded) => policies::check(&loaded),
             Err(errors) => errors.0,
         };

@@ -1,6 +1,9 @@
 //! `runsc policy`: writing and understanding policies. One file per sub-command.
 
 mod check;
+mod convert;
+mod diff;
+mod explain;
 mod learn;
 mod list;
 mod show;
@@ -25,6 +28,12 @@ pub(crate) enum PolicyCommand {
     List(list::Options),
     /// Print what a policy comes to with all that it extends, and where each line is from
     Show(show::Options),
+    /// Say which rule decides a call, and where it was written
+    Explain(explain::Options),
+    /// Say what the second policy newly lets through and newly denies
+    Diff(diff::Options),
+    /// Read and write other tools' formats: OCI (Docker, Podman), seccompiler
+    Convert(convert::Options),
     /// Print the JSON Schema of policy files, for editors
     Schema,
 }
@@ -39,6 +48,9 @@ pub(crate) fn run(command: &PolicyCommand) -> Result<u8, Failure> {
             Ok(0)
         }
         PolicyCommand::Show(options) => show::run(options).map(|()| 0),
+        PolicyCommand::Explain(options) => explain::run(options).map(|()| 0),
+        PolicyCommand::Diff(options) => diff::run(options),
+        PolicyCommand::Convert(options) => convert::run(options).map(|()| 0),
         PolicyCommand::Schema => {
             log::print(&format!("{:#}\n", policies::document::schema().as_value()));
             Ok(0)
@@ -46,9 +58,9 @@ pub(crate) fn run(command: &PolicyCommand) -> Result<u8, Failure> {
     }
 }
 
-/// A policy by file or name; what is wrong with it ends the command.
+/// A policy by file (of whatever format) or name; what is wrong with it ends the command.
 fn load(name: &OsStr) -> Result<Loaded, Failure> {
-    policies::load(name, &Context::of_caller())
+    policies::load_any(name, &Context::of_caller(), &policies::foreign::Options::default())
         .map_err(|errors: Diagnostics| Failure::new(errors.to_string()))
 }
 
