@@ -70,7 +70,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         return Ok(());
     }
     for note in &notes {
-        log::notice(note);
+        log::error(note);
     }
     match &options.output {
         Some(path) => std::fs::write(path, written.text).while_doing(&format!("{}", path.display())),

@@ -128,7 +128,7 @@ fn as_text(loaded: &Loaded, title: &str, found: &Explanation<'_>) -> String {
         By::Default => out.push(format!("  {lead}no file gives a default, so all calls are allowed")),
     }
     if let Some(line) = at.and_then(|origin| loaded.sources.line(origin)) {
-        out.push(format!("    {line}"));
+        out.push(format!("    {}", line.trim_start()));
     }
     if !policy.sources.is_empty() {
         out.push(format!("  read from {}", policy.sources.join(", which extends ")));
