@@ -189,6 +189,20 @@ fn what_has_no_like_here_is_named() {
 }
 
 #[test]
+fn all_usual_errnos_have_names() {
+    for (name, number) in
+        [("EINVAL", libc::EINVAL), ("EIO", libc::EIO), ("EMFILE", libc::EMFILE), ("ETIMEDOUT", 110)]
+    {
+        assert_eq!(policies::constants::errno(name), Some(number));
+        assert_eq!(policies::constants::errno_name(number), Some(name));
+    }
+    // All of Linux' error numbers but the two that were never given (asm-generic/errno.h).
+    for number in (1..=133).filter(|n| ![41, 58].contains(n)) {
+        assert!(policies::constants::errno_name(number).is_some(), "{number}");
+    }
+}
+
+#[test]
 fn mistakes_have_a_place() {
     for (text, wanted) in [
         (r#"{"defaultAction": "SCMP_ACT_MAYBE"}"#, "test.json:1:19: unknown action `SCMP_ACT_MAYBE`"),
