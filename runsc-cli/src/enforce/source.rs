@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use policies::diagnostic::{Diagnostic, Place};
+use policies::foreign::Options;
 use policies::model::{Origin, Policy};
 use policies::{profiles, Context};
 
@@ -15,10 +16,10 @@ const WIDEST_LINE: usize = 120;
 /// A longer policy file is not looked into again.
 const LONGEST_FILE: u64 = 4 << 20;
 
-/// The policy of this name: a shipped profile, or a file. What can be said against it, is.
+/// The policy of this name: a shipped profile, or a file, foreign ones too. What can be said against it, is.
 pub(crate) fn load(name: &OsStr) -> Result<Policy, Failure> {
-    let loaded =
-        policies::load(name, &Context::of_caller()).map_err(|errors| Failure::new(errors.to_string()))?;
+    let loaded = policies::load_any(name, &Context::of_caller(), &Options::default())
+        .map_err(|errors| Failure::new(errors.to_string()))?;
     for warning in &loaded.warnings {
         log::notice(&warning.to_string());
     }
