@@ -351,6 +351,16 @@ pub unsafe fn waits() {
     ret("own group, none", waitpid(0, &mut status, 0));
     let fd = syscall(SYS_pidfd_open, getpid(), 0);
     ok("pidfd of itself", fd);
+    let dir = open("/proc/self", O_RDONLY | O_DIRECTORY);
+    ret("signal through /proc", syscall(SYS_pidfd_send_signal, dir, 0, 0, 0));
+    close(dir);
+    let dir = open("/proc/sys", O_RDONLY | O_DIRECTORY);
+    ret("signal through no process", syscall(SYS_pidfd_send_signal, dir, 0, 0, 0));
+    close(dir);
+    let mut cpus: cpu_set_t = std::mem::zeroed();
+    ret("affinity of nobody", sched_getaffinity(-1, std::mem::size_of_val(&cpus), &mut cpus));
+    ret("setting it", sched_setaffinity(-1, std::mem::size_of_val(&cpus), &cpus));
+    ret("scheduler of init", sched_getscheduler(1));
     let pid = child(|| 9);
     let fd = syscall(SYS_pidfd_open, pid, 0) as i32;
     let mut p = pollfd { fd, events: POLLIN, revents: 0 };

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use linux_abi::{Errno, Result};
 
 use crate::cred::cap;
-use crate::kernel::{Ctx, Stop, SysResult, Task};
+use crate::kernel::extras::TaskExtras;
+use crate::kernel::{Ctx, Stop, SysResult, Task, INIT_PID};
 use crate::limits::resource;
 use crate::mm::UserPtr;
 
@@ -49,6 +50,22 @@ pub fn task_of(cx: &Ctx<'_>, tid: i32) -> Result<Arc<Task>> {
     }
 }
 
+/// Asks how a task is scheduled. Init has no thread of its own here, and is scheduled as anything is by default.
+fn ask<R>(cx: &Ctx<'_>, tid: i32, question: impl FnOnce(&TaskExtras) -> R) -> Result<R> {
+    if tid == INIT_PID {
+        return Ok(question(&TaskExtras::default()));
+    }
+    Ok(question(&task_of(cx, tid)?.extras))
+}
+
+/// As [`task_of`], for the calls that take a negative number for a task that does not exist.
+fn affine(tid: i32) -> Result<()> {
+    if tid < 0 {
+        return Err(Errno::ESRCH);
+    }
+    Ok(())
+}
+
 /// Whether the caller may change how another task is scheduled: same user, or CAP_SYS_NICE.
 pub fn may_schedule(cx: &Ctx<'_>, task: &Task) -> Result<()> {
     let (me, they) = (cx.task.cred(), task.cred());
@@ -71,6 +88,7 @@ pub fn sched_setaffinity(cx: &mut Ctx<'_>, tid: i32, len: usize, mask: u64) -> S
     let mut raw = [0u8; 8];
     let n = len.min(raw.len());
     cx.mem.read(mask, &mut raw[..n])?;
+    affine(tid)?;
     let task = task_of(cx, tid)?;
     may_schedule(cx, &task)?;
     let wanted = u64::from_le_bytes(raw) & all_cpus(cx);
@@ -83,11 +101,11 @@ pub fn sched_setaffinity(cx: &mut Ctx<'_>, tid: i32, len: usize, mask: u64) -> S
 
 /// sched_getaffinity(2): returns how many bytes the mask has.
 pub fn sched_getaffinity(cx: &mut Ctx<'_>, tid: i32, len: usize, mask: u64) -> SysResult {
-    let task = task_of(cx, tid)?;
     if !len.is_multiple_of(8) || len * 8 < cx.kernel.cpus {
         return Err(Errno::EINVAL.into());
     }
-    let set = match task.extras.affinity.load(Relaxed) {
+    affine(tid)?;
+    let set = match ask(cx, tid, |x| x.affinity.load(Relaxed))? {
         0 => all_cpus(cx),
         set => set,
     };
@@ -131,9 +149,8 @@ pub fn sched_setscheduler(cx: &mut Ctx<'_>, tid: i32, policy: i32, param: UserPt
 
 /// sched_getscheduler(2).
 pub fn sched_getscheduler(cx: &mut Ctx<'_>, tid: i32) -> SysResult {
-    let task = task_of(cx, tid)?;
-    let reset = if task.extras.reset_on_fork.load(Relaxed) { RESET_ON_FORK } else { 0 };
-    Ok((task.extras.policy.load(Relaxed) | reset) as u64)
+    let (policy, resets) = ask(cx, tid, |x| (x.policy.load(Relaxed), x.reset_on_fork.load(Relaxed)))?;
+    Ok((policy | if resets { RESET_ON_FORK } else { 0 }) as u64)
 }
 
 /// sched_setparam(2).
@@ -153,8 +170,8 @@ pub fn sched_getparam(cx: &mut Ctx<'_>, tid: i32, param: UserPtr<i32>) -> SysRes
     if param.is_null() {
         return Err(Errno::EINVAL.into());
     }
-    let task = task_of(cx, tid)?;
-    param.write(&cx.mem, &task.extras.priority.load(Relaxed))?;
+    let priority = ask(cx, tid, |x| x.priority.load(Relaxed))?;
+    param.write(&cx.mem, &priority)?;
     Ok(0)
 }
 
@@ -179,8 +196,7 @@ fn priority_bound(policy: i32, realtime: u64) -> SysResult {
 
 /// sched_rr_get_interval(2).
 pub fn sched_rr_get_interval(cx: &mut Ctx<'_>, tid: i32, out: UserPtr<[i64; 2]>) -> SysResult {
-    let task = task_of(cx, tid)?;
-    let slice = match task.extras.policy.load(Relaxed) {
+    let slice = match ask(cx, tid, |x| x.policy.load(Relaxed))? {
         libc::SCHED_RR => 100_000_000,
         libc::SCHED_FIFO => 0,
         _ => 4_000_000,
