@@ -74,7 +74,10 @@ pub fn ptrace(cx: &mut Ctx<'_>, request: u64, pid: i32, addr: u64, data: u64) ->
             return Ok(0);
         }
         request::INTERRUPT => {
-            trace(&task, |t| if t.seized { Ok(t.interrupt = t.stop.is_none()) } else { Err(Errno::EIO) })?;
+            trace(&task, |t| {
+                t.interrupt = t.seized && t.stop.is_none();
+                t.seized.then_some(()).ok_or(Errno::EIO)
+            })?;
             task.kick();
             return Ok(0);
         }
@@ -132,7 +135,10 @@ pub fn ptrace(cx: &mut Ctx<'_>, request: u64, pid: i32, addr: u64, data: u64) ->
         }
         request::SETOPTIONS => {
             let options = u32::try_from(data).ok().filter(|o| o & !option::ALL == 0).ok_or(Errno::EINVAL)?;
-            trace(&task, |t| Ok(t.options = options))?;
+            trace(&task, |t| {
+                t.options = options;
+                Ok(())
+            })?;
             Ok(0)
         }
         request::GETEVENTMSG => {
