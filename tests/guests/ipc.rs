@@ -59,7 +59,7 @@ pub unsafe fn segment_errors() {
     ret("excl", shmget(key, 4096, IPC_CREAT | IPC_EXCL));
     ret("bad command", shmctl(id, 99, null_mut()));
     ret("bad id", shmctl(-1, IPC_STAT, &mut z()));
-    ret("bad buffer", shmctl(id, IPC_STAT, 8 as *mut _));
+    ret("bad buffer", shmctl(id, IPC_STAT, std::ptr::without_provenance_mut(8)));
     show("unaligned", (shmat(id, 0x12345 as *const _, 0) as isize, errno_name()));
     let room = mmap(null_mut(), 8192, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     show("occupied", (shmat(id, room, 0) as isize, errno_name()));
@@ -229,15 +229,18 @@ pub unsafe fn messages() {
     });
     nap(80);
     let mut buffer = vec![0u64; 600];
-    ret("room", msgrcv(id, buffer.as_mut_ptr().cast(), 4000, 0, 0));
+    // Told after the child's end, since it speaks as soon as there is room; so it is below.
+    let got = msgrcv(id, buffer.as_mut_ptr().cast(), 4000, 0, 0);
     say("child", end_of(pid));
+    ret("room", got);
     let pid = child(|| {
         say("removed under it", receive(id, 64, 77, 0));
         0
     });
     nap(80);
-    ret("remove", msgctl(id, IPC_RMID, null_mut()));
+    let removed = msgctl(id, IPC_RMID, null_mut());
     say("child", end_of(pid));
+    ret("remove", removed);
     say("gone", receive(id, 64, 0, 0));
 }
 
