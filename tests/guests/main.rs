@@ -52,6 +52,14 @@ fn main() {
             (Ok(seed), Ok(steps)) => unsafe { random::walk(seed, steps) },
             _ => std::process::exit(64),
         },
+        Some("thousands") if args.len() == 3 => {
+            kit::start("thousands");
+            if args[2] == "threads" {
+                unsafe { threads::thousands() }
+            } else {
+                unsafe { processes::thousands() }
+            }
+        }
         Some("helper") => processes::helper(&args[2..]),
         Some(family) if args.len() == 3 && dispatch(family, &args[2]) => {}
         _ => {

@@ -27,10 +27,10 @@ macro_rules! with_cases {
                 exec_keeps signal_fd
             }
             processes in processes {
-                forks many_forks thousands vforks execs exec_errors scripts too_big waits orphans groups prctls pipelines
+                forks many_forks vforks execs exec_errors scripts too_big waits orphans groups prctls pipelines
             }
             threads in threads {
-                joins locks locals many thousands exits execs signals shared_descriptors futexes
+                joins locks locals many exits execs signals shared_descriptors futexes
             }
             time in time {
                 sleeps clocks interval_timers timer_fd posix_timers

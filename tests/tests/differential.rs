@@ -11,10 +11,12 @@ use runsc_tests::{run, skip, Outcome, TempDir, Who};
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn one(who: Who, args: &[&str], inside: bool) -> Outcome {
+    // Thousands of tasks are more than the default policy lets a sandbox have.
+    let options: &[&str] = if args[0] == "thousands" { &["--policy", "permissive"] } else { &[] };
     let dir = TempDir::new();
     let guests = runnable(&sibling("guests"), who);
     let mut command = if inside {
-        let mut command = do_command_with(who, &[]);
+        let mut command = do_command_with(who, options);
         command.arg(&guests);
         command
     } else {
@@ -42,6 +44,16 @@ fn differential_as(who: Who, args: &[&str]) {
 
 fn differential(family: &str, case: &str) {
     differential_as(Who::Caller, &[family, case]);
+}
+
+#[test]
+fn thousands_of_threads() {
+    differential_as(Who::Caller, &["thousands", "threads"]);
+}
+
+#[test]
+fn thousands_of_processes() {
+    differential_as(Who::Caller, &["thousands", "processes"]);
 }
 
 macro_rules! tests {

@@ -271,7 +271,12 @@ impl Kernel {
                 // A child's end is told as any child's; a thread's, or a stranger's, by us.
                 if !(is_parent && last) {
                     let dead = Dead { tid: task.tid(), uid: task.cred().uid, status };
-                    tracer.extras.tracer.dead.lock().push(dead);
+                    let mut list = tracer.extras.tracer.dead.lock();
+                    // A tracer that never waits must not make us remember without bound.
+                    if list.len() < super::PID_MAX as usize {
+                        list.push(dead);
+                    }
+                    drop(list);
                     tracer.child_wait.wake(PollEvents::IN);
                 }
             }

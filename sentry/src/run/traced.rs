@@ -134,7 +134,7 @@ pub(super) fn acted(
     if let Some(v) = run.flushed.take() {
         return Some(at_exit(kernel, task, run, v));
     }
-    run.prepared.take().map(|point| go_on(kernel, task, run, point, true))
+    run.prepared.take().map(|point| go_on(kernel, task, run, point))
 }
 
 /// The tracer has let the thread go.
@@ -155,7 +155,7 @@ fn resumed(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState) -> Step {
         return resume_call(kernel, task, run, changed);
     }
     match (changed, point) {
-        (Some(view), Point::Enter(_)) => go_on(kernel, task, run, Point::Enter(Box::new(view.regs)), true),
+        (Some(view), Point::Enter(_)) => go_on(kernel, task, run, Point::Enter(Box::new(view.regs))),
         (Some(view), Point::Interrupted(kind)) => {
             // The call is made again, with its number where the guest's instruction expects it.
             let mut regs = view.regs;
@@ -182,7 +182,7 @@ fn resumed(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState) -> Step {
             });
             Some(Reply::SetRegs(Box::new(view.regs)))
         }
-        (None, point) => go_on(kernel, task, run, point, false),
+        (None, point) => go_on(kernel, task, run, point),
     }
 }
 
@@ -200,7 +200,7 @@ fn resume_call(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, chang
 }
 
 /// Goes on with what the stop came before.
-fn go_on(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, point: Point, _set: bool) -> Step {
+fn go_on(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, point: Point) -> Step {
     match point {
         Point::Call => call(kernel, task, run),
         Point::Back(outcome) => finish(kernel, task, run, outcome),
@@ -263,7 +263,7 @@ fn at_exit(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, value: i6
     let regs = Regs { rax: value as u64, ..task.thread().regs() };
     let view = View { regs, orig_rax: run.call.nr };
     let syscalls = task.ptrace.lock().is_some_and(|t| t.syscalls);
-    let why = if syscalls { Why::Exit } else { Why::Signal(step_signal(task)) };
+    let why = if syscalls { Why::Exit } else { Why::Signal(step_signal()) };
     stop(kernel, task, run, why, view, Point::Back(Outcome::Continue))
 }
 
@@ -291,7 +291,7 @@ pub(super) fn at_sigreturn(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut Run
 }
 
 /// The SIGTRAP that ends a step (`TRAP_BRKPT`, as the kernel's own report of a step over a call).
-fn step_signal(_task: &Arc<Task>) -> SigInfo {
+fn step_signal() -> SigInfo {
     SigInfo::new(libc::SIGTRAP, 1)
 }
 
