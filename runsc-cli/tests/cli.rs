@@ -72,7 +72,7 @@ fn bad_command_lines_exit_with_125_and_a_way_out() {
         (&["do", "--trace", "/no/such/directory/trace", "true"], "/no/such/directory/trace"),
         (&["do", "--hostname", "", "true"], "--hostname"),
         (&["do", "-q", "-v", "true"], "--verbose"),
-        (&["do", "--memory", "1G", "true"], "not available"),
+        (&["do", "--memory", "much", "true"], "--memory"),
         (&["ci", "true"], "not available"),
         (&["__sentry"], "runsc do"),
         (&["__gofer"], "runsc do"),

@@ -52,7 +52,7 @@ impl GuestKernel for Runner {
         for task in tasks.iter().filter(of_it) {
             let signo = match end {
                 SpaceEnd::Signal(s) => s,
-                SpaceEnd::Expected | SpaceEnd::Exit(_) => libc::SIGKILL,
+                SpaceEnd::Expected | SpaceEnd::Tampered | SpaceEnd::Exit(_) => libc::SIGKILL,
             };
             lost(&self.0, task, ExitStatus::Signal(signo, false));
         }

@@ -21,10 +21,18 @@ pub unsafe fn who_is_meant() {
         wait.recv().ok();
     });
     let tid = rx.recv().unwrap_or(0);
+    // One at a time, since two that wait are one.
+    let settled = |n: u32| {
+        while CAME.load(SeqCst) < n {
+            std::thread::yield_now();
+        }
+    };
     ret("kill a thread's number", kill(tid, SIGUSR1));
+    settled(1);
     let mut info: siginfo_t = z();
     info.si_code = SI_QUEUE;
     ret("queue to a thread's number", syscall(SYS_rt_sigqueueinfo, tid, SIGUSR1, &raw const info));
+    settled(2);
     done.send(()).ok();
     t.join().ok();
     let fd = open(c("/proc/self").as_ptr(), O_DIRECTORY | O_RDONLY);

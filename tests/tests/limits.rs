@@ -188,7 +188,8 @@ fn memory_shows_as_the_limit() {
         &[],
         "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max /sys/fs/cgroup/cpu.max",
     );
-    assert_eq!(outcome.out(), "max\nmax\nmax 100000\n", "{}", outcome.text());
+    // The default profile has a limit on processes.
+    assert_eq!(outcome.out(), "max\n4096\nmax 100000\n", "{}", outcome.text());
 }
 
 #[test]

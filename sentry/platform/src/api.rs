@@ -230,6 +230,8 @@ pub struct CloneSpec {
 pub enum SpaceEnd {
     /// All its threads left with `ExitThread`, or the kernel killed it.
     Expected,
+    /// It broke the protocol, and the platform killed it for that.
+    Tampered,
     /// It ended by itself: the guest tampered with the stub, or the host killed it (signal number).
     Signal(i32),
     Exit(i32),

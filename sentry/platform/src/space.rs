@@ -270,7 +270,7 @@ impl Space {
         let threads: Vec<_> = std::mem::take(&mut state.threads).into_iter().flatten().collect();
         let expected = threads.is_empty() || self.killed.load(Ordering::Relaxed);
         // A signal that the host sent by itself is to be told from ours.
-        let how = if self.tampered.load(Ordering::Relaxed) { SpaceEnd::Exit(0) } else { how };
+        let how = if self.tampered.load(Ordering::Relaxed) { SpaceEnd::Tampered } else { how };
         (threads, if expected { SpaceEnd::Expected } else { how })
     }
 

@@ -143,7 +143,7 @@ fn a_forged_slot_harms_its_guest_only() {
     });
     assert!(matches!(mini.hear().show(), Said::Word(w) if w == "call"));
     let id = other.space().id();
-    assert!(matches!(mini.hear().show(), Said::Gone(gone, SpaceEnd::Signal(9)) if gone == id));
+    assert!(matches!(mini.hear().show(), Said::Gone(gone, SpaceEnd::Tampered) if gone == id));
 }
 
 code!(
