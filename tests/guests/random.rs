@@ -61,10 +61,15 @@ unsafe fn files(dice: &mut Dice, steps: u32) {
                 pwrite(fd, text.as_ptr().cast(), text.len(), number),
             )),
             7 | 8 => say(&format!("{i} read"), get_fd(fd, 1 + number as usize / 10)),
-            9 => drop(ret(
-                &format!("{i} seek {number}"),
-                lseek(fd, number, [SEEK_SET, SEEK_CUR, SEEK_END][dice.roll(3) as usize]),
-            )),
+            9 => {
+                let mut whence = [SEEK_SET, SEEK_CUR, SEEK_END][dice.roll(3) as usize];
+                // Where a directory ends is each file system's own: its size, 0, a hash, or EINVAL.
+                let mut s: stat = z();
+                if fstat(fd, &mut s) == 0 && s.st_mode & S_IFMT == S_IFDIR {
+                    whence = SEEK_SET;
+                }
+                ret(&format!("{i} seek {number}"), lseek(fd, number, whence));
+            }
             10 => drop(ret(&format!("{i} ftruncate {number}"), ftruncate(fd, number))),
             11 => drop(ret(&format!("{i} rename {a} {b}"), rename(ca.as_ptr(), cb.as_ptr()))),
             12 => drop(ret(&format!("{i} link {a} {b}"), link(ca.as_ptr(), cb.as_ptr()))),
