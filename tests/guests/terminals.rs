@@ -64,7 +64,11 @@ pub unsafe fn nonblocking(fd: i32, on: bool) {
 /// All that can be read now, piece by piece.
 pub unsafe fn drain(fd: i32, at_once: usize) -> String {
     nonblocking(fd, true);
-    let mut seen = Vec::new();
+    // What a master reads at a time is chance on Linux, but for packets; what a slave does is not.
+    let (mut number, mut packets) = (0i32, 0i32);
+    let whole =
+        ioctl(fd, TIOCGPTN, &mut number) == 0 && ioctl(fd, 0x8004_5438, &mut packets) == 0 && packets == 0;
+    let mut seen: Vec<String> = Vec::new();
     let mut buffer = vec![0u8; at_once];
     for _ in 0..200 {
         let n = read(fd, buffer.as_mut_ptr().cast(), at_once);
@@ -72,7 +76,11 @@ pub unsafe fn drain(fd: i32, at_once: usize) -> String {
             seen.push(crate::kit::errno_name());
             break;
         }
-        seen.push(buffer[..n as usize].escape_ascii().to_string());
+        let text = buffer[..n as usize].escape_ascii().to_string();
+        match seen.last_mut() {
+            Some(last) if whole => *last += &text,
+            _ => seen.push(text),
+        }
     }
     nonblocking(fd, false);
     seen.join("|")
