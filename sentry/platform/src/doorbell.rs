@@ -27,16 +27,12 @@ pub(crate) struct Doorbell {
     state: AtomicU64,
     /// The watcher sleeps until there is an event.
     resting: AtomicBool,
-    standby: Mutex<Standby>,
+    /// Whether there is a watcher; its lock is that of all who stand by.
+    watched: Mutex<bool>,
     /// For the next watcher, once the last has become the leader.
     watch: Condvar,
     /// For the watcher that rests.
     stir: Condvar,
-}
-
-#[derive(Default)]
-struct Standby {
-    watched: bool,
 }
 
 const COUNT: u64 = 1 << 8;
@@ -50,7 +46,7 @@ impl Doorbell {
     fn begin(&self) -> u64 {
         let state = self.state.fetch_add(COUNT, SeqCst) + COUNT;
         if self.resting.load(SeqCst) {
-            let _standby = self.standby.lock();
+            let _watched = self.watched.lock();
             self.stir.notify_one();
         }
         state
@@ -68,7 +64,7 @@ impl Doorbell {
 
     /// Wakes all that sleep here, so that they see the end.
     pub(crate) fn stop(&self) {
-        let _standby = self.standby.lock();
+        let _watched = self.watched.lock();
         self.watch.notify_all();
         self.stir.notify_all();
     }
@@ -108,14 +104,14 @@ fn lead(core: &Arc<Core>) {
 /// Waits to be the watcher, then watches until it leads itself.
 fn stand_by(core: &Arc<Core>, me: u64) {
     let doorbell = &core.doorbell;
-    let mut standby = doorbell.standby.lock();
-    while standby.watched && !core.stop.load(Relaxed) {
-        doorbell.watch.wait(&mut standby);
+    let mut watched = doorbell.watched.lock();
+    while *watched && !core.stop.load(Relaxed) {
+        doorbell.watch.wait(&mut watched);
     }
-    standby.watched = true;
+    *watched = true;
     let mut last = doorbell.state.load(SeqCst);
     while !core.stop.load(Relaxed) {
-        doorbell.stir.wait_for(&mut standby, LOOK);
+        doorbell.stir.wait_for(&mut watched, LOOK);
         let now = doorbell.state.load(SeqCst);
         if now != last {
             last = now;
@@ -127,11 +123,11 @@ fn stand_by(core: &Arc<Core>, me: u64) {
             // Nothing came since the last look: no more looking until something does.
             doorbell.resting.store(true, SeqCst);
             if doorbell.state.load(SeqCst) == last && !core.stop.load(Relaxed) {
-                doorbell.stir.wait(&mut standby);
+                doorbell.stir.wait(&mut watched);
             }
             doorbell.resting.store(false, SeqCst);
         }
     }
-    standby.watched = false;
+    *watched = false;
     doorbell.watch.notify_one();
 }

@@ -2,7 +2,7 @@
 //! that a call costs no switch.
 //!
 //! It sleeps until the doorbell worker sees a burst. It spins only while fewer guest threads are runnable than there
-//! are processors, for some tens of microseconds after the last post, and not for a while after it found that
+//! are processors, for 100 µs after the last post, and not for a while after it found that
 //! somebody else wanted its processor (it did not run for a moment though it never slept).
 //!
 //! Guest and worker are kept apart: schedulers like to put a woken thread next to its waker, where the two would
