@@ -80,7 +80,9 @@ pub(crate) fn plan(options: &DoOptions) -> Result<Plan, Failure> {
         uid: identity.uid,
         gid: identity.gid,
         groups: identity.groups,
+        capabilities: capabilities(&policy),
         umask: umask(),
+        nice: nice(),
         hostname: hostname(options, &policy)?,
         mounts,
         calls,
@@ -104,16 +106,13 @@ pub(crate) fn plan(options: &DoOptions) -> Result<Plan, Failure> {
 
 /// The policy that the options name.
 fn policy(options: &DoOptions) -> Result<(Policy, Context), Failure> {
-    let policy = source::load(&options.policy)?;
+    let (policy, dialect) = source::load(&options.policy)?;
     let name = options.policy.to_string_lossy().into_owned();
     let is_file = !source::is_shipped(&name);
-    Ok((policy, Context { policy: name, is_file }))
+    Ok((policy, Context { policy: name, is_file, dialect }))
 }
 
 fn identity(options: &DoOptions, policy: &Policy) -> Result<Identity, Failure> {
-    if let Some(capabilities) = &policy.process.capabilities {
-        return Err(Failure::at(&capabilities.origin, "capabilities are not available in this version"));
-    }
     match (&options.user, &policy.process.user) {
         (Some(user), _) => Identity::parse(user),
         (None, Some(user)) => Identity::parse(user).map_err(|failure| {
@@ -122,6 +121,13 @@ fn identity(options: &DoOptions, policy: &Policy) -> Result<Identity, Failure> {
         }),
         (None, None) => Ok(Identity::of_caller()),
     }
+}
+
+/// What the policy narrows capabilities to, as a set.
+fn capabilities(policy: &Policy) -> Option<u64> {
+    let named = policy.process.capabilities.as_ref()?;
+    let number = |name: &String| policies::constants::CAPABILITIES.iter().position(|known| known == name);
+    Some(named.value.iter().filter_map(number).fold(0, |set, number| set | 1 << number))
 }
 
 /// Whether not even loopback is there. What would lead out of the sandbox is refused: it is not built.
@@ -183,6 +189,11 @@ fn working_directory(options: &DoOptions, policy: &Policy, root: &Path) -> Resul
     })?;
     // Inside it is where it lies below the root; elsewhere there is none, and the root serves.
     Ok(cwd.strip_prefix(root).map_or_else(|_| PathBuf::from("/"), |below| Path::new("/").join(below)))
+}
+
+/// The caller's priority: getpriority(2) cannot fail for oneself.
+fn nice() -> i32 {
+    rustix::process::getpriority_process(None).unwrap_or(0)
 }
 
 fn umask() -> u32 {

@@ -25,7 +25,13 @@ pub struct SentryConfig {
     pub uid: u32,
     pub gid: u32,
     pub groups: Vec<u32>,
+    /// The capabilities that the command may have at most, bit N for capability N; `None` narrows nothing.
+    #[serde(default)]
+    pub capabilities: Option<u64>,
     pub umask: u32,
+    /// The priority that the command starts with (nice(2)).
+    #[serde(default)]
+    pub nice: i32,
     #[serde(with = "byte_string")]
     pub hostname: Vec<u8>,
     /// The first is the root, with `tree` 0 and `dest` "/"; later ones lie over earlier ones.

@@ -1,6 +1,8 @@
 //! Credentials of a task (credentials(7), capabilities(7)). They are the sentry's own: nothing here grants anything on
 //! the host.
 
+pub mod exec;
+
 use linux_abi::{Errno, Result};
 
 /// All 41 capabilities of Linux 6.
@@ -50,6 +52,14 @@ pub struct Cred {
 }
 
 impl Cred {
+    /// The same, with no more than these capabilities, now or ever.
+    pub fn narrowed(mut self, most: u64) -> Cred {
+        self.effective &= most;
+        self.permitted &= most;
+        self.bounding &= most;
+        self
+    }
+
     /// The credentials of a login: uid 0 has every (virtual) capability, others none.
     pub fn login(uid: u32, gid: u32, groups: Vec<u32>) -> Cred {
         let caps = if uid == 0 { ALL_CAPS } else { 0 };
@@ -71,6 +81,13 @@ impl Cred {
             securebits: 0,
             no_new_privs: false,
         }
+    }
+
+    /// Whether a process that takes these on is another's to look into than before: its effective ids change, or it gains
+    /// capabilities (prctl(2), `PR_SET_DUMPABLE`).
+    pub fn is_other(&self, new: &Cred) -> bool {
+        let ids = |c: &Cred| (c.euid, c.egid, c.fsuid, c.fsgid);
+        ids(self) != ids(new) || new.permitted & !self.permitted != 0
     }
 
     /// Whether the effective set has this capability.

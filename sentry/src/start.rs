@@ -1,6 +1,7 @@
 //! From a locked-down process to the end of the first program: the tree of mounts, the first task, the threads that
 //! wake what waits.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -13,7 +14,8 @@ use platform::{Platform, Reply, Thread};
 use crate::boot::Start;
 use crate::config::{Mount, MountMode, SentryConfig, Stream};
 use crate::control::{Command, Control, Outcome, Report};
-use crate::cred::Cred;
+use crate::cred::exec::Steered;
+use crate::cred::{Cred, ALL_CAPS};
 use crate::denials::{Denials, Sink};
 use crate::fsimpl::host::{poller::HostPoller, stream::HostStream, HostFs, HostOptions};
 use crate::fsimpl::overlay::OverlayFs;
@@ -344,16 +346,17 @@ fn new_group(
 
 /// The command: looked up, loaded, and let go.
 fn first_program(kernel: &Arc<Kernel>, config: &SentryConfig, files: FdTable) -> Result<(), Outcome> {
-    let cred = Arc::new(Cred::login(config.uid, config.gid, config.groups.clone()));
+    let login = Cred::login(config.uid, config.gid, config.groups.clone());
+    let login = Arc::new(login.narrowed(config.capabilities.unwrap_or(ALL_CAPS)));
     let root = kernel.mounts.root();
     let fs = working_directory(&root, config)?;
     let init = kernel.group(INIT_PID);
     let group = new_group(kernel, config, FIRST_PID, init.as_ref().map(Arc::downgrade).unwrap_or_default());
     crate::kernel::cpu::watch_limit(kernel, &group);
-    let loaded = find_and_load(kernel, config, &fs, &cred, group.limit(resource::STACK))?;
+    let loaded = find_and_load(kernel, config, &fs, &login, group.limit(resource::STACK))?;
 
     let thread = first_thread(kernel)?;
-    let Loaded { actions, table, regs, comm, exe, .. } = loaded;
+    let Loaded { actions, table, regs, comm, exe, cred } = loaded;
     let mm = AddressSpace::new(thread.space().clone(), table);
     let task = Task::new(
         kernel,
@@ -364,11 +367,12 @@ fn first_program(kernel: &Arc<Kernel>, config: &SentryConfig, files: FdTable) ->
             mm,
             files: Arc::new(files),
             fs: Arc::new(fs),
-            cred,
+            cred: Arc::new(cred.cred),
             sig: TaskSignals::default(),
             name: comm,
         },
     );
+    task.extras.nice.store(config.nice, Ordering::Relaxed);
     group.state.lock().threads.push(task.clone());
     {
         let mut s = group.state.lock();
@@ -448,7 +452,7 @@ fn find_and_load(
         cred,
         vdso: kernel.platform.vdso(),
         stack_limit,
-        secure: false,
+        steered: Steered::No,
     };
     let args = ExecArgs { file, path, argv: config.argv.clone(), envp: config.env.clone() };
     loader::load(args, &env).map_err(|e| Outcome::cannot_run(126, format!("{shown}: {}", text(e))))

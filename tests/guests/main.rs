@@ -13,6 +13,7 @@
 mod corners;
 mod creds;
 mod events;
+mod exec_creds;
 mod files;
 mod files_more;
 mod futexes;

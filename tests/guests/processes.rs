@@ -21,6 +21,7 @@ pub fn helper(args: &[String]) {
             all.sort();
             show("env", all);
         }
+        Some("who") => crate::exec_creds::report(),
         Some("exit") => std::process::exit(args.get(1).and_then(|a| a.parse().ok()).unwrap_or(0)),
         Some("fds") => {
             let open: Vec<i32> = (0..64).filter(|&fd| unsafe { fcntl(fd, F_GETFD) } >= 0).collect();

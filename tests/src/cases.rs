@@ -44,6 +44,9 @@ macro_rules! with_cases {
             creds in creds {
                 ids capabilities limits names random unknown_calls
             }
+            exec_creds in exec_creds {
+                set_ids root_and_bounds file_capabilities
+            }
             seccomp in seccomp {
                 questions mistakes strict errnos arguments traps kills chains inherited shortcuts all_threads
             }

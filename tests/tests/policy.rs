@@ -292,6 +292,58 @@ fn environment_identity_and_limits() {
 }
 
 #[test]
+fn capabilities_are_narrowed_and_never_widened() {
+    for who in everybody() {
+        let case = Case::new(*who);
+        let policy = |user: &str| {
+            format!("[process]\nuser = \"{user}\"\ncapabilities = [\"CAP_CHOWN\", \"net_bind_service\"]\n")
+        };
+        // What exec gives back to root is no more than that.
+        let sets = "grep -E 'Cap(Prm|Eff|Bnd)' /proc/self/status | cut -f2 | tr '\\n' ' '";
+        let outcome =
+            case.sh(&policy("0"), &[], &format!("{sets}; touch f && chmod 000 f && chown 7 f; cat f"));
+        let set = "0000000000000401 ".repeat(3);
+        assert_eq!(outcome.out(), set, "{}", outcome.text());
+        assert!(outcome.err().contains("f: Permission denied"), "no CAP_DAC_OVERRIDE: {}", outcome.text());
+        let outcome = case.sh(&policy("5:5"), &[], sets);
+        let none = "0000000000000000 ".repeat(2);
+        assert_eq!(outcome.out(), format!("{none}0000000000000401 "), "{}", outcome.text());
+        let outcome = case.sh("[process]\nuser = \"0\"\ncapabilities = []\n", &[], sets);
+        assert_eq!(outcome.out(), "0000000000000000 ".repeat(3), "{}", outcome.text());
+    }
+}
+
+/// The tip for a policy in JSON, or in another tool's, is in its language, and lets the call through.
+#[test]
+fn tips_speak_the_language_of_the_file() {
+    let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+    let ours = r#"{ "syscalls": { "rule": [{ "names": ["mkdir"], "action": "errno" }] } }"#;
+    let oci = r#"{ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{ "names": ["mkdir"], "action": "SCMP_ACT_ERRNO" }] }"#;
+    for who in everybody() {
+        let case = Case::new(*who);
+        let run_with = |text: &str, script: &str| {
+            case.file("p.json", text);
+            let words = ["do", "--policy", "p.json", "--log-format", "json", "--", "sh", "-c", script];
+            run(&mut runsc_command(case.who, case.dir.path(), &words), LIMIT)
+        };
+        for (text, path) in [(ours, "/syscalls/rule"), (oci, "/syscalls")] {
+            let outcome = run_with(text, "mkdir a");
+            let tip = field(&outcome, "denied: mkdir", "tip").unwrap_or_else(|| panic!("{}", outcome.text()));
+            let place = field(&outcome, "denied: mkdir", "tip-place").unwrap_or_default();
+            assert!(place.contains("line 1") && place.contains("p.json"), "{place}");
+            let mut whole = parse(text);
+            let list = whole.pointer_mut(path).and_then(|list| list.as_array_mut()).expect("the list");
+            list.insert(0, parse(&tip));
+            if path == "/syscalls" {
+                list.truncate(1);
+            }
+            let outcome = run_with(&whole.to_string(), "mkdir a && test -e a && echo made");
+            assert_eq!((outcome.out(), outcome.err()), ("made\n".into(), String::new()));
+        }
+    }
+}
+
+#[test]
 fn no_network_at_all() {
     if !have("python3") {
         return;
@@ -318,7 +370,6 @@ fn what_cannot_be_served_is_an_error_with_its_line() {
         ("[network]\npublish = [\"8080:80\"]", "p.toml:2:12: published ports"),
         ("[network]\nmode = \"host\"", "p.toml:2:8: the host's network"),
         ("[files]\noverlay = \"disk\"", "p.toml:2:11: overlay = \"disk\""),
-        ("[process]\ncapabilities = [\"CAP_CHOWN\"]", "p.toml:2:16: capabilities"),
         ("[[files.mount]]\nsource = \"/no/such\"\nmode = \"ro\"", "p.toml:2:10: cannot show"),
         ("[process]\nuser = \"no-such-user-here\"", "p.toml:2:8: no user"),
         ("[limits]\nmemroy = \"1G\"", "p.toml:2:1: unknown key"),

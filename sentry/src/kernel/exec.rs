@@ -14,6 +14,8 @@ use super::current::{Ctx, Restart, Stop};
 use super::task::Task;
 use super::thread_group::ExitStatus;
 use super::{exit, signals, SysResult};
+use crate::cred::cap;
+use crate::cred::exec::{AfterExec, Steered};
 use crate::loader::Loaded;
 use crate::mm::AddressSpace;
 use crate::signal::{AltStack, SIG_DFL, SIG_IGN};
@@ -129,7 +131,7 @@ fn leave_old(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult 
 /// The point of no return.
 fn enter(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
     let task = cx.task;
-    let Loaded { actions, table, regs, comm, exe, .. } = loaded;
+    let Loaded { actions, table, regs, comm, exe, cred } = loaded;
     fresh.set_cookie(task.clone());
     task.group.keep_cpu_time(task);
     let old = std::mem::replace(&mut *task.thread.write(), fresh.clone());
@@ -157,6 +159,7 @@ fn enter(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
     task.robust_list.store(0, Ordering::SeqCst);
     reset_signals(cx);
     task.group.extras.on_exec();
+    become_who(task, cred);
     let former = task.tid();
     leader_number(cx);
     task.group.state.lock().has_execed = true;
@@ -176,6 +179,36 @@ fn enter(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
             }
         }),
     ))
+}
+
+/// Whether somebody with fewer rights could steer a program that this task runs (ptrace(2), clone(2) on `CLONE_FS`).
+pub fn steered(cx: &Ctx<'_>) -> Steered {
+    let task = cx.task;
+    let tracer = task.ptrace.lock().map(|t| t.tracer.clone());
+    if let Some(tracer) = tracer {
+        let leader = tracer.upgrade().and_then(|group| group.state.lock().threads.first().cloned());
+        if !leader.is_some_and(|leader| leader.cred().has(cap::SYS_PTRACE)) {
+            return Steered::Yes;
+        }
+    }
+    let fs = task.fs();
+    let shared = |t: &Arc<Task>| !Arc::ptr_eq(&t.group, &task.group) && Arc::ptr_eq(&t.fs(), &fs);
+    let others = Arc::strong_count(&fs) > 2 && cx.kernel.pids.lock().tasks.values().any(shared);
+    if others {
+        Steered::Yes
+    } else {
+        Steered::No
+    }
+}
+
+/// The new program's credentials; with more rights than its caller's, it does not end with its parent (prctl(2)).
+fn become_who(task: &Task, new: AfterExec) {
+    let AfterExec { cred, secure, dumpable } = new;
+    task.group.extras.undumpable.store(!dumpable, Ordering::Relaxed);
+    if secure || task.cred().is_other(&cred) {
+        task.group.state.lock().pdeath_signal = 0;
+    }
+    *task.cred.write() = Arc::new(cred);
 }
 
 /// A tracer sees the new program before its first instruction: as an event, or as a SIGTRAP (ptrace(2)).

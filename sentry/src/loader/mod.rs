@@ -15,6 +15,7 @@ use std::sync::Arc;
 use linux_abi::{Errno, Result};
 use platform::{Action, Regs, GUEST_HIGHEST};
 
+use crate::cred::exec::{AfterExec, FileCaps, Program, Steered};
 use crate::cred::Cred;
 use crate::mm::vma::{page_down, page_up, VmFlags, VmName, Vma, VmaTable, PAGE};
 use crate::vfs::File;
@@ -37,8 +38,8 @@ pub struct ExecEnv<'a> {
     pub vdso: (u64, u64, u64),
     /// The soft `RLIMIT_STACK`.
     pub stack_limit: u64,
-    /// `AT_SECURE`: the program gained rights by being run.
-    pub secure: bool,
+    /// Whether somebody with fewer rights could steer the program.
+    pub steered: Steered,
 }
 
 /// A program ready to start.
@@ -49,6 +50,8 @@ pub struct Loaded {
     /// What `/proc/PID/exe` leads to.
     pub exe: Arc<File>,
     pub comm: Vec<u8>,
+    /// Who the program runs as.
+    pub cred: AfterExec,
 }
 
 /// The longest single argument or environment string (`MAX_ARG_STRLEN`).
@@ -75,6 +78,7 @@ pub fn load(args: ExecArgs, env: &ExecEnv<'_>) -> Result<Loaded> {
     let comm = base_name(&path);
     let found = script::resolve(file, path, argv, env)?;
     let exe = found.file;
+    let cred = env.cred.after_exec(&asked_by(&exe)?, env.steered)?;
 
     let mut seed = Random::new();
     let mut table = VmaTable::default();
@@ -117,8 +121,8 @@ pub fn load(args: ExecArgs, env: &ExecEnv<'_>) -> Result<Loaded> {
         envp: &envp,
         path: &found.path,
         random: seed.bytes(),
-        cred: env.cred,
-        secure: env.secure,
+        cred: &cred.cred,
+        secure: cred.secure,
         vdso: if vdso_len == 0 { 0 } else { vdso_header },
         headers: main.headers,
         header_count: main.header_count,
@@ -148,7 +152,26 @@ pub fn load(args: ExecArgs, env: &ExecEnv<'_>) -> Result<Loaded> {
     table.layout.auxv = image.auxv;
 
     let regs = Regs { rip: entry, rsp: image.sp, eflags: 0x202, ..Regs::default() };
-    Ok(Loaded { actions, table, regs, exe, comm })
+    Ok(Loaded { actions, table, regs, exe, comm, cred })
+}
+
+/// The rights that a program's file asks for. Of a script nobody asks: its interpreter is the program.
+fn asked_by(exe: &File) -> Result<Program> {
+    let Some(place) = exe.path.as_ref().filter(|place| !place.mount.options.nosuid) else {
+        return Ok(Program::default());
+    };
+    let attrs = place.inode().attrs()?;
+    let has = |bits: u32| attrs.perm & bits == bits;
+    let caps = match place.inode().getxattr(FileCaps::NAME) {
+        Ok(raw) => FileCaps::parse(&raw)?,
+        Err(_) => None,
+    };
+    Ok(Program {
+        set_uid: has(libc::S_ISUID).then_some(attrs.uid),
+        // Without the group's right to run it, the bit once meant mandatory locks.
+        set_gid: has(libc::S_ISGID | libc::S_IXGRP).then_some(attrs.gid),
+        caps,
+    })
 }
 
 /// `E2BIG` as execve(2), "Limits on size of arguments and environment".

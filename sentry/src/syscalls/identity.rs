@@ -31,6 +31,11 @@ const FS_CAPS: u64 = 1 << cap::CHOWN | 1 << cap::DAC_OVERRIDE | 1 << cap::DAC_RE
 pub fn change(cx: &Ctx<'_>, f: impl FnOnce(&mut Cred) -> Result<()>) -> SysResult {
     let mut new = (*cx.task.cred()).clone();
     f(&mut new)?;
+    if cx.task.cred().is_other(&new) {
+        let group = &cx.task.group;
+        group.extras.undumpable.store(true, std::sync::atomic::Ordering::Relaxed);
+        group.state.lock().pdeath_signal = 0;
+    }
     *cx.task.cred.write() = Arc::new(new);
     Ok(0)
 }

@@ -225,7 +225,7 @@ fn load(
         cred: &cred,
         vdso: cx.kernel.platform.vdso(),
         stack_limit,
-        secure: false,
+        steered: exec::steered(cx),
     };
     Ok(loader::load(ExecArgs { file, path: name, argv, envp }, &env)?)
 }

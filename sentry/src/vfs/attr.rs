@@ -6,6 +6,7 @@ use super::file::{File, Mark};
 use super::inode::{Attrs, FileKind, FileTime, InodeRef, SetAttrs};
 use super::path::VfsPath;
 use super::permission::{self, Access};
+use crate::cred::exec::FileCaps;
 use crate::cred::{cap, Cred};
 
 /// chmod(2).
@@ -50,7 +51,9 @@ pub fn chown(place: &VfsPath, cred: &Cred, uid: Option<u32>, gid: Option<u32>) -
     }
     let kept = without_set_ids(&a);
     let drop_bits = inode.kind() != FileKind::Dir && kept != a.perm;
-    inode.set_attrs(&SetAttrs { uid, gid, perm: drop_bits.then_some(kept), ..Default::default() })
+    inode.set_attrs(&SetAttrs { uid, gid, perm: drop_bits.then_some(kept), ..Default::default() })?;
+    drop_capabilities(inode);
+    Ok(())
 }
 
 /// A time of utimensat(2).
@@ -95,7 +98,18 @@ pub fn truncate(place: &VfsPath, cred: &Cred, size: u64) -> Result<()> {
     permission::permission_at(place, cred, Access::WRITE)?;
     let a = place.inode().attrs()?;
     let perm = kept_after_write(&a, cred);
-    place.inode().set_attrs(&SetAttrs { size: Some(size), perm, ..Default::default() })
+    place.inode().set_attrs(&SetAttrs { size: Some(size), perm, ..Default::default() })?;
+    drop_capabilities(place.inode());
+    Ok(())
+}
+
+/// A program whose owner or content changes is not the one that was given capabilities (capabilities(7), "File
+/// capabilities").
+fn drop_capabilities(inode: &InodeRef) {
+    if inode.kind() == FileKind::Regular && inode.getxattr(FileCaps::NAME).is_ok() {
+        // Where it cannot go the file cannot be written either.
+        let _ = inode.removexattr(FileCaps::NAME);
+    }
 }
 
 /// The new bits where a write by these credentials takes some away.
@@ -107,10 +121,16 @@ fn kept_after_write(a: &Attrs, cred: &Cred) -> Option<u32> {
     (kept != a.perm).then_some(kept)
 }
 
-/// Takes set-id bits away at the first write through a description (write(2): "clears set-user-ID").
+/// Takes set-id bits and capabilities away at the first write through a description (write(2): "clears set-user-ID").
 pub fn on_write(file: &File, cred: &Cred) -> Result<()> {
     let Some(inode) = file.inode() else { return Ok(()) };
-    if cred.has(cap::FSETID) || inode.kind() != FileKind::Regular || file.mark(Mark::SetIdsDropped) {
+    if inode.kind() != FileKind::Regular || file.mark(Mark::SetIdsDropped) {
+        return Ok(());
+    }
+    if !file.marked(Mark::Created) {
+        drop_capabilities(inode);
+    }
+    if cred.has(cap::FSETID) {
         return Ok(());
     }
     match kept_after_write(&inode.attrs()?, cred) {
