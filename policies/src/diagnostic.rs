@@ -294,6 +294,12 @@ impl Sources {
         self.0.push(Arc::new(source));
     }
 
+    /// The text of a file, by the name that it is known by in messages.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|source| *source.name == *name).map(|source| source.text.as_str())
+    }
+
     /// The place that an origin names, with its line where the file is among these.
     #[must_use]
     pub fn place(&self, origin: &Origin) -> Place {

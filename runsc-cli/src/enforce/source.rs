@@ -8,6 +8,7 @@ use policies::foreign::Options;
 use policies::model::{Origin, Policy};
 use policies::{profiles, Context};
 
+use super::tip::Dialect;
 use crate::failure::Failure;
 use crate::log;
 
@@ -16,14 +17,17 @@ const WIDEST_LINE: usize = 120;
 /// A longer policy file is not looked into again.
 const LONGEST_FILE: u64 = 4 << 20;
 
-/// The policy of this name: a shipped profile, or a file, foreign ones too. What can be said against it, is.
-pub(crate) fn load(name: &OsStr) -> Result<Policy, Failure> {
+/// The policy of this name: a shipped profile, or a file, foreign ones too; and what it is written in. What can be said
+/// against it, is.
+pub(crate) fn load(name: &OsStr) -> Result<(Policy, Dialect), Failure> {
     let loaded = policies::load_any(name, &Context::of_caller(), &Options::default())
         .map_err(|errors| Failure::new(errors.to_string()))?;
     for warning in &loaded.warnings {
         log::notice(&warning.to_string());
     }
-    Ok(loaded.policy)
+    let shown = name.to_string_lossy();
+    let dialect = loaded.sources.text(&shown).map_or(Dialect::Toml, |text| Dialect::of(&shown, text));
+    Ok((loaded.policy, dialect))
 }
 
 /// Whether a shipped profile has this name.

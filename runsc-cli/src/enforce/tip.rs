@@ -1,13 +1,16 @@
 //! What to write to allow what was refused: exact lines of a policy file, and where they go.
 
+use policies::foreign::{self, Kind};
+use policies::read::Format;
 use sentry::denials::{Cause, Denial};
+use serde_json::json;
 
 use super::rules::{By, Place};
 
 /// Lines to add.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tip {
-    /// TOML.
+    /// In the policy's own format where it can be said there, else in ours.
     pub(crate) lines: String,
     /// Where they go.
     pub(crate) place: String,
@@ -20,6 +23,32 @@ pub(crate) struct Context {
     pub(crate) policy: String,
     /// Whether it is a file, which the user can add to.
     pub(crate) is_file: bool,
+    pub(crate) dialect: Dialect,
+}
+
+/// What a policy file is written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    #[default]
+    Toml,
+    /// Ours, as JSON.
+    Json,
+    /// An OCI seccomp profile.
+    Oci,
+    /// The filters of the crate seccompiler: lists of calls with one action, so that what to write depends on it.
+    Seccompiler,
+}
+
+impl Dialect {
+    /// Of a file of this name and text.
+    pub(crate) fn of(name: &str, text: &str) -> Dialect {
+        match (foreign::detect(text), Format::of(name, text)) {
+            (Some(Kind::Oci), _) => Dialect::Oci,
+            (Some(Kind::Seccompiler), _) => Dialect::Seccompiler,
+            (None, Format::Json) => Dialect::Json,
+            (None, Format::Toml) => Dialect::Toml,
+        }
+    }
 }
 
 /// Address families by number (linux/socket.h), those that programs ask for.
@@ -35,61 +64,140 @@ const FAMILIES: [(u64, &str); 9] = [
     (44, "AF_XDP"),
 ];
 
-/// The condition that narrows a rule for this call to what was asked; empty where none is worth it.
+/// The condition that narrows a rule for this call to what was asked; `None` where none is worth it.
 pub(crate) fn condition(call: &str, args: &[u64; 6]) -> Option<String> {
-    let [first, ..] = args;
-    match call {
-        "socket" | "socketpair" => {
-            // The kernel takes an int.
-            let family = first & 0xffff_ffff;
-            let name = FAMILIES.iter().find(|(number, _)| *number == family).map(|(_, name)| *name);
-            Some(format!("arg0 == {}", name.map_or_else(|| family.to_string(), str::to_owned)))
-        }
-        _ => None,
-    }
+    family(call, args).map(is_family)
 }
 
-/// A rule that allows a call.
-pub(crate) fn rule(names: &str, condition: Option<&str>) -> String {
-    let when = condition.map(|condition| format!("when = [{}]\n", quoted(condition))).unwrap_or_default();
-    format!("[[syscalls.rule]]\nnames = [{names}]\n{when}action = \"allow\"\n")
+/// The address family that a call asks for.
+fn family(call: &str, args: &[u64; 6]) -> Option<u64> {
+    let [first, ..] = args;
+    // The kernel takes an int.
+    matches!(call, "socket" | "socketpair").then_some(first & 0xffff_ffff)
+}
+
+fn is_family(family: u64) -> String {
+    let name = FAMILIES.iter().find(|(number, _)| *number == family).map(|(_, name)| *name);
+    format!("arg0 == {}", name.map_or_else(|| family.to_string(), str::to_owned))
+}
+
+/// What would have to be written, in no format yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Entry {
+    /// A rule that allows a call, at most for this address family.
+    Allow { call: String, family: Option<u64> },
+    /// A host path at its own place.
+    Mount { path: String, mode: &'static str },
+    /// The root's writes kept in memory.
+    Overlay,
 }
 
 /// The tip for a refusal, where there is anything to write.
 pub(crate) fn of(denial: &Denial, place: Option<&Place>, context: &Context) -> Option<Tip> {
-    let path = String::from_utf8(denial.path.clone()).ok();
-    let lines = match denial.kind.cause {
-        Cause::Rules => {
-            // A call without a name cannot be allowed by one.
-            if denial.name.contains(' ') {
-                return None;
-            }
-            rule(&quoted(&denial.name), condition(&denial.name, &denial.args).as_deref())
-        }
-        Cause::Hidden => mount(&path?, "ro"),
-        Cause::ReadOnly => match path?.as_str() {
-            "/" => "[files]\noverlay = \"memory\"\n".to_owned(),
-            path => mount(path, "overlay"),
-        },
-    };
+    let entry = entry(denial)?;
     let own_rule = place.filter(|place| {
         place.by == By::Rule && place.origin.as_ref().is_some_and(|origin| *origin.file == *context.policy)
     });
-    let (lines, place) = match own_rule.and_then(|place| place.origin.as_ref()) {
-        // The first rule that matches decides.
-        Some(origin) => (lines, format!("above line {} of {}", origin.line, context.policy)),
-        None if context.is_file => (lines, format!("at the end of {}", context.policy)),
-        None => (
-            format!("extends = [{}]\n{lines}", quoted(&context.policy)),
-            "in a file of yours, given with --policy FILE".to_owned(),
-        ),
+    let line = own_rule.and_then(|place| place.origin.as_ref()).map(|origin| origin.line);
+    if !context.is_file {
+        return Some(Tip {
+            lines: format!("extends = [{}]\n{}", quoted(&context.policy), toml(&entry)),
+            place: "in a file of yours, given with --policy FILE".to_owned(),
+        });
+    }
+    let policy = &context.policy;
+    let tip = match (context.dialect, &entry) {
+        (Dialect::Toml, _) => Tip {
+            lines: toml(&entry),
+            // The first rule that matches decides.
+            place: line.map_or_else(
+                || format!("at the end of {policy}"),
+                |line| format!("above line {line} of {policy}"),
+            ),
+        },
+        (Dialect::Json, _) => json(&entry, line, policy),
+        (Dialect::Oci, Entry::Allow { call, family }) => Tip {
+            lines: oci(call, *family),
+            place: match line {
+                // One entry for a call counts, whatever stands beside it.
+                Some(line) => format!("to \"syscalls\" of {policy}, instead of {call} at line {line}"),
+                None => format!("to \"syscalls\" of {policy}"),
+            },
+        },
+        _ => Tip {
+            lines: toml(&entry),
+            place: match line {
+                Some(_) => format!("at the beginning of what `runsc policy convert {policy}` prints"),
+                None => format!("at the end of what `runsc policy convert {policy}` prints"),
+            },
+        },
     };
-    Some(Tip { lines, place })
+    Some(tip)
 }
 
-/// A mount of a host path at its own place.
-pub(crate) fn mount(path: &str, mode: &str) -> String {
-    format!("[[files.mount]]\nsource = {}\nmode = \"{mode}\"\n", quoted(path))
+fn entry(denial: &Denial) -> Option<Entry> {
+    let path = String::from_utf8(denial.path.clone()).ok();
+    match denial.kind.cause {
+        // A call without a name cannot be allowed by one.
+        Cause::Rules if denial.name.contains(' ') => None,
+        Cause::Rules => {
+            Some(Entry::Allow { call: denial.name.clone(), family: family(&denial.name, &denial.args) })
+        }
+        Cause::Hidden => Some(Entry::Mount { path: path?, mode: "ro" }),
+        Cause::ReadOnly => Some(match path?.as_str() {
+            "/" => Entry::Overlay,
+            path => Entry::Mount { path: path.to_owned(), mode: "overlay" },
+        }),
+    }
+}
+
+/// As lines of a policy file.
+fn toml(entry: &Entry) -> String {
+    match entry {
+        Entry::Allow { call, family } => {
+            let when = family.map(|family| format!("when = [{}]\n", quoted(&is_family(family))));
+            let when = when.unwrap_or_default();
+            format!("[[syscalls.rule]]\nnames = [{}]\n{when}action = \"allow\"\n", quoted(call))
+        }
+        Entry::Mount { path, mode } => {
+            format!("[[files.mount]]\nsource = {}\nmode = \"{mode}\"\n", quoted(path))
+        }
+        Entry::Overlay => "[files]\noverlay = \"memory\"\n".to_owned(),
+    }
+}
+
+/// As an entry of a policy file in JSON, and the list that it goes to.
+fn json(entry: &Entry, line: Option<u32>, policy: &str) -> Tip {
+    let (value, list) = match entry {
+        Entry::Allow { call, family } => {
+            let mut rule = json!({ "names": [call], "action": "allow" });
+            if let Some(family) = family {
+                rule["when"] = json!([is_family(*family)]);
+            }
+            (rule, "the list \"rule\" of \"syscalls\"")
+        }
+        Entry::Mount { path, mode } => {
+            (json!({ "source": path, "mode": mode }), "the list \"mount\" of \"files\"")
+        }
+        Entry::Overlay => {
+            let lines = "\"overlay\": \"memory\"\n".to_owned();
+            return Tip { lines, place: format!("to \"files\" of {policy}") };
+        }
+    };
+    let place = match line {
+        Some(line) => format!("above line {line} of {policy}, in {list}"),
+        None => format!("to {list} of {policy}"),
+    };
+    Tip { lines: format!("{value}\n"), place }
+}
+
+/// As an entry of an OCI seccomp profile.
+fn oci(call: &str, family: Option<u64>) -> String {
+    let mut entry = json!({ "names": [call], "action": "SCMP_ACT_ALLOW" });
+    if let Some(family) = family {
+        entry["args"] = json!([{ "index": 0, "value": family, "op": "SCMP_CMP_EQ" }]);
+    }
+    format!("{entry}\n")
 }
 
 /// A TOML string (toml.io, "String"): control characters and what ends it are escaped.
@@ -111,7 +219,7 @@ mod tests {
     use policies::model::{Action, Origin};
     use sentry::denials::{Cause, Denial, Kind};
 
-    use super::{of, quoted, By, Context, Place};
+    use super::{of, quoted, By, Context, Dialect, Place};
 
     fn denial(name: &str, cause: Cause, path: &[u8]) -> Denial {
         Denial {
@@ -128,7 +236,7 @@ mod tests {
 
     #[test]
     fn lines_and_where_they_go() {
-        let own = Context { policy: "my.toml".into(), is_file: true };
+        let own = Context { policy: "my.toml".into(), is_file: true, dialect: Dialect::Toml };
         let at =
             |by, file: &str| Place { by, origin: Some(Origin { file: file.into(), line: 9, column: 1 }) };
         let tip = of(&denial("socket", Cause::Rules, b""), Some(&at(By::Rule, "my.toml")), &own).unwrap();
@@ -139,13 +247,38 @@ mod tests {
         );
         let tip = of(&denial("ptrace", Cause::Rules, b""), Some(&at(By::Rule, "ci")), &own).unwrap();
         assert_eq!(tip.place, "at the end of my.toml");
-        let shipped = Context { policy: "untrusted".into(), is_file: false };
+        let shipped = Context { policy: "untrusted".into(), is_file: false, dialect: Dialect::Toml };
         let tip = of(&denial("open", Cause::Hidden, b"/root/a\"b"), None, &shipped).unwrap();
         assert!(tip
             .lines
             .starts_with("extends = [\"untrusted\"]\n[[files.mount]]\nsource = \"/root/a\\\"b\"\n"));
         assert_eq!(of(&denial("open", Cause::Hidden, b"\xff"), None, &shipped), None);
         assert_eq!(of(&denial("call 4000", Cause::Rules, b""), None, &shipped), None);
+    }
+
+    #[test]
+    fn lines_are_in_the_language_of_the_file() {
+        let policy = |policy: &str, dialect| Context { policy: policy.into(), is_file: true, dialect };
+        let at = |file: &str| Place {
+            by: By::Rule,
+            origin: Some(Origin { file: file.into(), line: 9, column: 1 }),
+        };
+        let socket = denial("socket", Cause::Rules, b"");
+        let tip = of(&socket, Some(&at("p.json")), &policy("p.json", Dialect::Json)).unwrap();
+        assert_eq!(
+            tip.lines,
+            "{\"action\":\"allow\",\"names\":[\"socket\"],\"when\":[\"arg0 == AF_INET\"]}\n"
+        );
+        assert_eq!(tip.place, "above line 9 of p.json, in the list \"rule\" of \"syscalls\"");
+        let oci = policy("o.json", Dialect::Oci);
+        let tip = of(&socket, None, &oci).unwrap();
+        let args = "\"args\":[{\"index\":0,\"op\":\"SCMP_CMP_EQ\",\"value\":2}]";
+        assert_eq!(tip.lines, format!("{{\"action\":\"SCMP_ACT_ALLOW\",{args},\"names\":[\"socket\"]}}\n"));
+        assert_eq!(tip.place, "to \"syscalls\" of o.json");
+        // What the format cannot say is said in ours.
+        let tip = of(&denial("open", Cause::Hidden, b"/x"), None, &oci).unwrap();
+        assert!(tip.lines.starts_with("[[files.mount]]"), "{tip:?}");
+        assert_eq!(tip.place, "at the end of what `runsc policy convert o.json` prints");
     }
 
     #[test]
