@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct GoferConfig {
     pub trees: Vec<TreeConfig>,
+    /// A private directory for files without a name, which hold what an overlay on disk keeps.
+    #[serde(default)]
+    pub scratch: Option<PathBuf>,
 }
 
 /// One exposed tree. All paths are absolute paths of the host, resolved by the launcher (no links, no `..`).

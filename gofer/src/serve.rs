@@ -151,6 +151,7 @@ fn handle(state: &mut State, request: Request<'_>, out: &mut Writer) -> Result<O
         Request::SetAttr { node, set } => state.set_attr(node, set)?.encode(out),
         Request::SetXattr { node, name, value, flags } => state.set_xattr(node, name, value, flags)?,
         Request::RemoveXattr { node, name } => state.remove_xattr(node, name)?,
+        Request::Scratch => return state.scratch().map(Some),
         Request::Forget { nodes } => nodes.into_iter().for_each(|n| state.forget(n)),
     }
     if out.len() > MAX_MESSAGE {

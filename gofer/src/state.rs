@@ -44,6 +44,8 @@ pub struct State {
     pub(crate) nodes: Nodes,
     pub(crate) trees: Vec<OpenTree>,
     pub(crate) listings: Listings,
+    /// Where files without a name are made.
+    scratch: Option<OwnedFd>,
     /// Set where there is somebody to tell.
     pub(crate) watches: Option<Watches>,
 }
@@ -66,10 +68,17 @@ pub fn open_trees(config: &GoferConfig) -> std::result::Result<State, OpenError>
         nodes: Nodes::new(dir_budget()),
         trees: Vec::new(),
         listings: Listings::default(),
+        scratch: None,
         watches: None,
     };
     for tree in &config.trees {
         state.open_tree(tree).map_err(|errno| OpenError { path: tree.source.clone(), errno })?;
+    }
+    if let Some(path) = &config.scratch {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(CWD, path, flags, Mode::empty())
+            .map_err(|e| OpenError { path: path.clone(), errno: host::errno(e) })?;
+        state.scratch = Some(dir);
     }
     Ok(state)
 }
@@ -114,6 +123,13 @@ impl State {
             trees.push(Tree { root: Made { node, attr: self.stat(node)? }, writable });
         }
         Ok(Trees(trees))
+    }
+
+    /// A file in the scratch directory, which has no name and can be given none.
+    pub(crate) fn scratch(&self) -> Result<OwnedFd> {
+        let dir = self.scratch.as_ref().ok_or(Errno::EOPNOTSUPP)?;
+        let flags = OFlags::TMPFILE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(dir, c".", flags, Mode::RUSR | Mode::WUSR).map_err(host::errno)
     }
 
     /// The tree that a node is in.

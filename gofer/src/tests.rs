@@ -42,7 +42,7 @@ fn tree(source: &Path, writable: bool) -> TreeConfig {
 }
 
 fn start(trees: Vec<TreeConfig>) -> (Client, NodeId) {
-    let state = open_trees(&GoferConfig { trees }).unwrap();
+    let state = open_trees(&GoferConfig { trees, scratch: None }).unwrap();
     let (ours, theirs) = Channel::pair().unwrap();
     let own = |c: &Channel| -> OwnedFd { c.as_fd().try_clone_to_owned().unwrap() };
     let sockets = vec![own(&theirs)];
@@ -325,7 +325,7 @@ fn a_fifo_swapped_in_does_not_stop_the_gofer() {
 #[test]
 fn a_hostile_client_is_cut_off() {
     let t = Temp::new();
-    let state = open_trees(&GoferConfig { trees: vec![tree(&t.0, false)] }).unwrap();
+    let state = open_trees(&GoferConfig { trees: vec![tree(&t.0, false)], scratch: None }).unwrap();
     let (ours, theirs) = Channel::pair().unwrap();
     let socket = theirs.as_fd().try_clone_to_owned().unwrap();
     let gofer = std::thread::spawn(move || serve(state, vec![socket], None));
@@ -353,7 +353,7 @@ fn hard_links_do_not_cross_trees() {
 fn nodes_are_given_back() {
     let t = Temp::new();
     t.file("a/b/c", "");
-    let mut state = open_trees(&GoferConfig { trees: vec![tree(&t.0, false)] }).unwrap();
+    let mut state = open_trees(&GoferConfig { trees: vec![tree(&t.0, false)], scratch: None }).unwrap();
     let root = state.trees().unwrap().0[0].root.node;
     let before = state.nodes.len();
     let held: Vec<_> =
@@ -368,7 +368,7 @@ fn nodes_are_given_back() {
 fn directories_share_a_budget_of_descriptors() {
     let t = Temp::new();
     (0..60).for_each(|i| drop(t.file(&format!("d{i}/e/f"), &i.to_string())));
-    let mut state = open_trees(&GoferConfig { trees: vec![tree(&t.0, false)] }).unwrap();
+    let mut state = open_trees(&GoferConfig { trees: vec![tree(&t.0, false)], scratch: None }).unwrap();
     state.nodes.set_budget(16);
     let root = state.trees().unwrap().0[0].root.node;
     let nodes: Vec<_> = (0..60)

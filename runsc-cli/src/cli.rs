@@ -23,7 +23,7 @@ struct Cli {
 enum Subcommands {
     /// Run an untrusted program over a copy-on-write view of this machine
     ///
-    /// The program sees this machine's files; what it writes stays in memory and is gone afterwards. Every system
+    /// The program sees this machine's files; what it writes stays aside and is gone afterwards. Every system
     /// call is answered by runsc's own kernel. Without COMMAND, your shell is started.
     #[command(after_help = EXIT_CODES)]
     Do(Box<DoOptions>),
@@ -61,7 +61,8 @@ pub(crate) struct DoOptions {
     /// Let a path not exist inside
     #[arg(long, value_name = "PATH", action = ArgAction::Append)]
     pub(crate) hide: Vec<PathBuf>,
-    /// Where writes go; `none` makes the root read-only (otherwise the policy says; memory)
+    /// Where writes go; `none` makes the root read-only, `disk` keeps them in files without a name below TMPDIR or
+    /// /var/tmp (otherwise the policy says; memory)
     #[arg(long, value_name = "WHERE", value_enum)]
     pub(crate) overlay: Option<Overlay>,
     /// The directory that becomes `/`
@@ -88,6 +89,12 @@ pub(crate) struct DoOptions {
     /// Write one line per system call, in strace's form
     #[arg(long, value_name = "FILE|-")]
     pub(crate) trace: Option<PathBuf>,
+    /// List afterwards what the run changed, like `git status`
+    #[arg(long)]
+    pub(crate) diff: bool,
+    /// Write what the run changed as a tar archive (deletions as OCI whiteouts)
+    #[arg(long, value_name = "FILE.tar")]
+    pub(crate) export: Option<PathBuf>,
     /// How the program is run
     #[arg(long, value_name = "PLATFORM", value_enum, default_value_t = PlatformName::Systrap)]
     pub(crate) platform: PlatformName,
@@ -224,14 +231,12 @@ pub(crate) fn parse(args: Vec<OsString>) -> Result<Invocation, Failure> {
 }
 
 /// Parts of the command line that are designed and not built.
-const NOT_YET: [&str; 31] = [
+const NOT_YET: [&str; 29] = [
     "--no-patching",
     "--allow-net",
     "--publish",
-    "--diff",
     "--cache",
     "--fail-on",
-    "--export",
     "--report",
     "ci",
     "run",

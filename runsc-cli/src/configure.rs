@@ -8,7 +8,7 @@ use gofer::GoferConfig;
 use policies::model::{Located, NetworkMode, Policy};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{getrlimit, Resource};
-use sentry::config::{Descriptors, Limits, Log, SentryConfig, Stream};
+use sentry::config::{Descriptors, Limits, Log, Mount, MountMode, SentryConfig, Stream};
 use sentry::guard::Guard;
 
 use crate::cli::{DoOptions, LogFormat, Net, PlatformName};
@@ -33,6 +33,10 @@ pub(crate) struct Plan {
     pub(crate) trace: Option<OwnedFd>,
     /// Where what was learnt goes.
     pub(crate) learnt: Option<OwnedFd>,
+    /// Where the changes go as an archive.
+    pub(crate) export: Option<OwnedFd>,
+    /// Changes are kept on disk: where the directory for that is made.
+    pub(crate) scratch: bool,
     pub(crate) denied: Denied,
     /// Somebody asked for a limit on memory, so that a control group is worth its while: to enter one can take the
     /// host twenty milliseconds. The limit of a shipped profile is held by counting mappings.
@@ -54,7 +58,8 @@ pub(crate) fn plan(options: &DoOptions) -> Result<Plan, Failure> {
     let (policy, context) = policy(options)?;
     let trace = options.trace.as_deref().map(trace_stream).transpose()?;
     let identity = identity(options, &policy)?;
-    let View { gofer, mounts, hide, root } = view::resolve(options, &policy)?;
+    let View { gofer, mounts, hide, root, on_disk } = view::resolve(options, &policy)?;
+    let export = changes(options, &mounts)?;
     let learnt = options.learn_fd.map(jail::fds::take).transpose().while_doing("--learn-fd")?;
     // What is learnt is what the program would do if it were let.
     let calls = match learnt.is_some() || rules::all_allowed(&policy.syscalls) {
@@ -94,6 +99,7 @@ pub(crate) fn plan(options: &DoOptions) -> Result<Plan, Failure> {
         limits,
         streams: streams(),
         foreground: foreground(),
+        diff: options.diff,
         cpus: limits.cpus.and_then(|n| usize::try_from(n).ok()).map_or(cpus, |n| n.min(cpus)),
         log: log(options),
         layers: jail::Layers::default(),
@@ -101,7 +107,8 @@ pub(crate) fn plan(options: &DoOptions) -> Result<Plan, Failure> {
         fds: Descriptors::default(),
     };
     let host_group = limits.memory.is_some() && (options.limits.memory.is_some() || context.is_file);
-    Ok(Plan { sentry, gofer, trace, learnt, denied: Denied::new(places, context), host_group })
+    let denied = Denied::new(places, context);
+    Ok(Plan { sentry, gofer, trace, learnt, export, scratch: on_disk, denied, host_group })
 }
 
 /// The policy that the options name.
@@ -275,6 +282,51 @@ fn trace_stream(path: &Path) -> Result<OwnedFd, Failure> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOCTTY;
     rustix::fs::open(path, flags, Mode::from_raw_mode(0o666))
         .while_doing(&format!("--trace: cannot write `{}`", path.display()))
+}
+
+/// What becomes of the changes: there must be some, and a place for them.
+fn changes(options: &DoOptions, mounts: &[Mount]) -> Result<Option<OwnedFd>, Failure> {
+    let kept = |mount: &Mount| matches!(mount.mode, MountMode::Overlay | MountMode::OverlayOnDisk);
+    if (options.diff || options.export.is_some()) && !mounts.iter().any(kept) {
+        let option = if options.diff { "--diff" } else { "--export" };
+        return Err(Failure::new(format!("{option}: nothing is kept aside that could be told of"))
+            .hint("use --overlay memory or --overlay disk"));
+    }
+    options.export.as_deref().map(export_stream).transpose()
+}
+
+/// The archive's file, opened while this process is still the user. Nothing is written before the end of the run.
+///
+/// What lies there already is written over only where it is the caller's own plain file, by its only name: not what a
+/// link leads to, not a file that somebody else has put in the way.
+fn export_stream(path: &Path) -> Result<OwnedFd, Failure> {
+    let refused = |what: String| {
+        Failure::new(format!("--export: cannot write `{}`: {what}", path.display()))
+            .hint("name a new file, or a plain file of your own")
+    };
+    let always = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    match rustix::fs::open(path, always | OFlags::CREATE | OFlags::EXCL, Mode::from_raw_mode(0o666)) {
+        Ok(fd) => return Ok(fd),
+        Err(rustix::io::Errno::EXIST) => {}
+        Err(error) => return Err(refused(std::io::Error::from(error).to_string())),
+    }
+    let fd = rustix::fs::open(path, always, Mode::empty()).map_err(|error| {
+        refused(match error {
+            rustix::io::Errno::LOOP => "it is a symbolic link".to_owned(),
+            error => std::io::Error::from(error).to_string(),
+        })
+    })?;
+    let stat = rustix::fs::fstat(&fd).map_err(|error| refused(std::io::Error::from(error).to_string()))?;
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
+        return Err(refused("it is no plain file".to_owned()));
+    }
+    if stat.st_uid != rustix::process::geteuid().as_raw() {
+        return Err(refused("it belongs to somebody else".to_owned()));
+    }
+    if stat.st_nlink != 1 {
+        return Err(refused("it has other names".to_owned()));
+    }
+    Ok(fd)
 }
 
 /// Where `--status-fd` goes.

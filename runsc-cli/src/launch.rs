@@ -19,6 +19,7 @@ use crate::cli::DoOptions;
 use crate::configure::{self, Plan};
 use crate::failure::{Failure, While};
 use crate::roles::{GoferProcess, CONFIG_FD};
+use crate::scratch::Scratch;
 use crate::supervise::{Children, Signals, Supervisor};
 use crate::{log, status};
 
@@ -34,13 +35,23 @@ pub(crate) fn run(options: &DoOptions) -> Result<u8, Failure> {
     log::start(configure::log(options));
     jail::begin_launcher().while_doing("cannot prepare the launcher")?;
     let status = options.status_fd.map(configure::status_stream).transpose()?;
-    let planned = configure::plan(options).and_then(|plan| {
+    let mut scratch = None;
+    let planned = configure::plan(options).and_then(|mut plan| {
         let timeout = plan.sentry.limits.timeout;
-        Ok((start(plan, options)?, timeout))
+        if plan.scratch {
+            let made = scratch.insert(Scratch::make()?);
+            plan.gofer.scratch = Some(made.path.clone());
+        }
+        Ok((start(plan, options, scratch.as_ref())?, timeout))
     });
     let outcome = match planned {
-        Ok((supervisor, timeout)) => supervisor.run(timeout),
+        Ok((supervisor, timeout)) => {
+            let outcome = supervisor.run(timeout);
+            scratch.into_iter().for_each(Scratch::remove);
+            outcome
+        }
         Err(failure) => {
+            scratch.into_iter().for_each(Scratch::remove);
             if let Some(status) = status {
                 status::write_line(status, &Outcome::setup_failed(""));
             }
@@ -56,7 +67,7 @@ pub(crate) fn run(options: &DoOptions) -> Result<u8, Failure> {
     Ok(status::exit_code(&outcome))
 }
 
-fn start(plan: Plan, options: &DoOptions) -> Result<Supervisor, Failure> {
+fn start(plan: Plan, options: &DoOptions, scratch: Option<&Scratch>) -> Result<Supervisor, Failure> {
     const DOING: &str = "cannot start the sandbox";
     let signals = Signals::catch(plan.sentry.ignored_signals).while_doing(DOING)?;
     let inherited = File::open(format!("/proc/self/task/{}/children", std::process::id())).ok();
@@ -98,6 +109,11 @@ fn start(plan: Plan, options: &DoOptions) -> Result<Supervisor, Failure> {
         numbers.learnt = Some(next);
         next += 1;
     }
+    if let Some(export) = &plan.export {
+        fds.push(export.as_fd());
+        numbers.export = Some(next);
+        next += 1;
+    }
     let proc_files = proc_files();
     for (name, file) in &proc_files {
         fds.push(file.as_fd());
@@ -127,7 +143,7 @@ fn start(plan: Plan, options: &DoOptions) -> Result<Supervisor, Failure> {
     write_config_of(&gofer_config, &gofer_process).while_doing(DOING)?;
     let gofer_pid = spawn::gofer(&program).while_doing("cannot start the gofer")?;
 
-    confine(&layers, sentry.trap_refused_calls).while_doing("cannot confine the launcher")?;
+    confine(&layers, sentry.trap_refused_calls, scratch).while_doing("cannot confine the launcher")?;
     let cleaner = group.map(|group| group.cleaner);
     let children = Children { sentry: sentry_pid, gofer: gofer_pid, cleaner, inherited };
     Ok(Supervisor::new(signals, Control::new(to_sentry), children, plan.denied))
@@ -164,10 +180,10 @@ fn check_isolation(layers: &Layers, options: &DoOptions) -> Result<(), Failure> 
 }
 
 /// From here on the launcher opens no file and ends, signals and hears its children only.
-fn confine(layers: &Layers, trap: bool) -> std::io::Result<()> {
+fn confine(layers: &Layers, trap: bool, scratch: Option<&Scratch>) -> std::io::Result<()> {
     // Who owns the sentry's user namespace may signal it; without one, root's sentry has become somebody else.
     let keep_kill = !layers.holds(Layer::UserNamespace) && layers.holds(Layer::ForeignIdentity);
-    jail::enter_launcher(layers, keep_kill)?;
+    jail::enter_launcher(layers, keep_kill, scratch.map(|scratch| scratch.parent.as_fd()))?;
     if layers.holds(Layer::Seccomp) {
         jail::seal(Role::Launcher, if trap { Mismatch::Trap } else { Mismatch::Kill })?;
     }

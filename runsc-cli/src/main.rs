@@ -14,6 +14,7 @@ mod log;
 mod paths;
 mod policy;
 mod roles;
+mod scratch;
 mod status;
 mod supervise;
 mod view;

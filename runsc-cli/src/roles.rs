@@ -63,11 +63,16 @@ fn serve(config: GoferProcess) -> Result<(), Failure> {
             .map(|tree| {
                 let flags = OFlags::PATH | OFlags::CLOEXEC;
                 let top = rustix::fs::open(&tree.source, flags, Mode::empty()).while_doing(DOING)?;
-                Ok((top, tree.writable))
+                let reach = if tree.writable { jail::Reach::Change } else { jail::Reach::Read };
+                Ok((top, reach))
             })
+            .chain(config.gofer.scratch.iter().map(|scratch| {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let top = rustix::fs::open(scratch, flags, Mode::empty()).while_doing(DOING)?;
+                Ok((top, jail::Reach::Scratch))
+            }))
             .collect::<Result<Vec<_>, Failure>>()?;
-        let trees: Vec<_> =
-            tops.iter().map(|(top, writable)| (std::os::fd::AsFd::as_fd(top), *writable)).collect();
+        let trees: Vec<_> = tops.iter().map(|(top, reach)| (std::os::fd::AsFd::as_fd(top), *reach)).collect();
         jail::enter_gofer(&config.layers, &trees).while_doing(DOING)?;
     }
     if config.layers.holds(jail::Layer::Seccomp) {

@@ -81,6 +81,8 @@ pub(crate) struct Supervisor {
     sentry_alive: bool,
     gofer_alive: bool,
     hung_up: bool,
+    /// The command is over, and what it changed is being written.
+    over: bool,
     clock: Clock,
 }
 
@@ -107,6 +109,7 @@ impl Supervisor {
             sentry_alive: true,
             gofer_alive: true,
             hung_up: false,
+            over: false,
             clock: Clock::Unlimited,
         }
     }
@@ -158,6 +161,10 @@ impl Supervisor {
             let Ok(signal) = Signal::try_from(info.ssi_signo as i32) else { continue };
             if signal == Signal::SIGCHLD {
                 self.reap();
+            } else if self.over && matches!(signal, Signal::SIGINT | Signal::SIGTERM | Signal::SIGQUIT) {
+                self.fail("interrupted while the changes were being written".to_owned());
+                self.end(self.children.sentry);
+                self.sentry_alive = false;
             } else {
                 // Positive codes are the kernel's own (sigaction(2), `si_code`): a key of the terminal.
                 self.tell(Command::Signal { signal: signal as i32, from_terminal: info.ssi_code > 0 });
@@ -227,6 +234,10 @@ impl Supervisor {
             Ok(Some(Report::Done(outcome))) => {
                 self.outcome.get_or_insert(outcome);
                 self.clock = Clock::Last(Instant::now() + PATIENCE);
+            }
+            Ok(Some(Report::Over)) => {
+                self.over = true;
+                self.clock = Clock::Unlimited;
             }
             Ok(Some(Report::Denied(denial))) => self.denied.one(&denial),
             Ok(Some(Report::Denials(counts))) => self.denied.add(counts),

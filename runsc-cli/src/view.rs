@@ -20,6 +20,8 @@ pub(crate) struct View {
     pub(crate) hide: Vec<PathBuf>,
     /// The directory of the host that is `/` inside.
     pub(crate) root: PathBuf,
+    /// Changes are kept on disk.
+    pub(crate) on_disk: bool,
 }
 
 /// A mount as it was asked for.
@@ -34,11 +36,13 @@ struct Asked {
 /// Resolves what options and policy say of files.
 pub(crate) fn resolve(options: &DoOptions, policy: &Policy) -> Result<View, Failure> {
     let root = root(options, policy)?;
-    let mode = match overlay(options, policy)? {
+    let overlay = overlay(options, policy);
+    let mode = match overlay {
         Overlay::None => MountMode::Ro,
-        Overlay::Memory | Overlay::Disk => MountMode::Overlay,
+        Overlay::Memory => MountMode::Overlay,
+        Overlay::Disk => MountMode::OverlayOnDisk,
     };
-    let asked = mounts(options, policy)?;
+    let asked = mounts(options, policy, overlay)?;
     let mut hide = hidden(options, policy, &root)?;
     let on_host = |path: &PathBuf| root.join(path.strip_prefix("/").unwrap_or(path));
 
@@ -59,7 +63,7 @@ pub(crate) fn resolve(options: &DoOptions, policy: &Policy) -> Result<View, Fail
         hide: hide_on_host.clone(),
         mask: ["proc", "sys", "dev"].into_iter().map(|name| root.join(name)).collect(),
     };
-    let mut gofer = GoferConfig { trees: vec![tree] };
+    let mut gofer = GoferConfig { trees: vec![tree], scratch: None };
     let mut mounts = vec![Mount { tree: 0, dest: b"/".to_vec(), mode, size: None }];
     for Asked { source, dest, mode, size } in asked {
         mounts.push(Mount { tree: gofer.trees.len(), dest: paths::bytes(dest), mode, size });
@@ -79,7 +83,8 @@ pub(crate) fn resolve(options: &DoOptions, policy: &Policy) -> Result<View, Fail
     }
     // A mount lies over those that its place is in, whatever the order of the options.
     mounts.sort_by_key(|mount| mount.dest.len());
-    Ok(View { gofer, mounts, hide, root })
+    let on_disk = mounts.iter().any(|mount| mount.mode == MountMode::OverlayOnDisk);
+    Ok(View { gofer, mounts, hide, root, on_disk })
 }
 
 fn root(options: &DoOptions, policy: &Policy) -> Result<PathBuf, Failure> {
@@ -96,26 +101,19 @@ fn root(options: &DoOptions, policy: &Policy) -> Result<PathBuf, Failure> {
     }
 }
 
-fn overlay(options: &DoOptions, policy: &Policy) -> Result<Overlay, Failure> {
-    let hint = "use overlay memory, or mount writable (--rw DIR) what is to be kept";
+fn overlay(options: &DoOptions, policy: &Policy) -> Overlay {
     match (options.overlay, &policy.files.overlay) {
-        (Some(Overlay::Disk), _) => {
-            Err(Failure::new("`--overlay disk` is not available in this version").hint(hint))
-        }
-        (Some(asked), _) => Ok(asked),
-        (None, None) => Ok(Overlay::Memory),
+        (Some(asked), _) => asked,
+        (None, None) => Overlay::Memory,
         (None, Some(asked)) => match asked.value {
-            model::Overlay::Memory => Ok(Overlay::Memory),
-            model::Overlay::None => Ok(Overlay::None),
-            model::Overlay::Disk => {
-                Err(Failure::at(&asked.origin, "overlay = \"disk\" is not available in this version")
-                    .hint(hint))
-            }
+            model::Overlay::Memory => Overlay::Memory,
+            model::Overlay::None => Overlay::None,
+            model::Overlay::Disk => Overlay::Disk,
         },
     }
 }
 
-fn mounts(options: &DoOptions, policy: &Policy) -> Result<Vec<Asked>, Failure> {
+fn mounts(options: &DoOptions, policy: &Policy, overlay: Overlay) -> Result<Vec<Asked>, Failure> {
     let mut asked: Vec<Asked> = Vec::new();
     let mut add = |mount: Asked| {
         asked.retain(|earlier| earlier.dest != mount.dest);
@@ -126,6 +124,7 @@ fn mounts(options: &DoOptions, policy: &Policy) -> Result<Vec<Asked>, Failure> {
             model::MountMode::Ro => MountMode::Ro,
             model::MountMode::Rw => MountMode::Rw,
             model::MountMode::Tmpfs => MountMode::Tmpfs,
+            model::MountMode::Overlay if overlay == Overlay::Disk => MountMode::OverlayOnDisk,
             model::MountMode::Overlay => MountMode::Overlay,
         };
         let source = match &mount.source {
@@ -143,7 +142,7 @@ fn mounts(options: &DoOptions, policy: &Policy) -> Result<Vec<Asked>, Failure> {
         }
         if let Some(size) = &mount.size {
             if matches!(mode, MountMode::Ro | MountMode::Rw) {
-                return Err(Failure::at(&size.origin, "only what is kept in memory has a size")
+                return Err(Failure::at(&size.origin, "only what is kept aside has a size")
                     .hint("use mode tmpfs or overlay, or leave the size out"));
             }
         }

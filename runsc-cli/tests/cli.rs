@@ -59,7 +59,8 @@ fn bad_command_lines_exit_with_125_and_a_way_out() {
         (&["undo"], "undo"),
         (&["do", "--bogus"], "runsc do --help"),
         (&["do", "--overlay", "cloud", "true"], "memory"),
-        (&["do", "--overlay", "disk", "true"], "--rw"),
+        (&["do", "--overlay", "none", "--diff", "true"], "--overlay memory"),
+        (&["do", "--export", "/no/such/dir/x.tar", "true"], "--export"),
         (&["do", "--platform", "ptrace", "true"], "systrap"),
         (&["do", "--timeout", "soon", "true"], "--timeout"),
         (&["do", "--env", "NOVALUE", "true"], "--pass-env"),
@@ -95,7 +96,7 @@ fn messages_can_be_json() {
 
 #[test]
 fn a_failed_set_up_shows_on_the_status_descriptor() {
-    let output = runsc(&["do", "--status-fd", "1", "--overlay", "disk", "true"]);
+    let output = runsc(&["do", "--status-fd", "1", "--overlay", "none", "--diff", "true"]);
     let line: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one line of JSON");
     assert_eq!(line, serde_json::json!({ "outcome": "setup-failed", "code": 125 }));
 }

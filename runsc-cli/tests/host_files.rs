@@ -36,7 +36,7 @@ impl Shown {
         let dir = std::env::temp_dir().join(format!("host-files-{}-{n}", std::process::id()));
         fs::create_dir(&dir).unwrap();
         let tree = TreeConfig { source: dir.clone(), writable: true, ..TreeConfig::default() };
-        let state = gofer::open_trees(&GoferConfig { trees: vec![tree] }).unwrap();
+        let state = gofer::open_trees(&GoferConfig { trees: vec![tree], scratch: None }).unwrap();
         let (ours, theirs) = socketpair();
         let watch = notices.is_some();
         std::thread::spawn(move || gofer::serve(state, vec![theirs], notices).unwrap());

@@ -58,6 +58,9 @@ pub struct SentryConfig {
     pub streams: [Stream; 3],
     /// Whether the launcher's process group is in the foreground of its terminal.
     pub foreground: bool,
+    /// Whether to list at the end what the run has changed.
+    #[serde(default)]
+    pub diff: bool,
     /// Processors that guests may use.
     pub cpus: usize,
     pub log: Log,
@@ -119,7 +122,7 @@ pub struct Mount {
 
 /// How writes to a mount are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum MountMode {
     /// `EROFS`.
     Ro,
@@ -127,6 +130,8 @@ pub enum MountMode {
     Rw,
     /// Into a layer in the sentry's memory.
     Overlay,
+    /// Into a layer in files without a name on disk.
+    OverlayOnDisk,
     /// There is nothing but what is written, in the sentry's memory; no tree is looked at.
     Tmpfs,
 }
@@ -168,6 +173,9 @@ pub struct Descriptors {
     /// Where what was learnt goes, at the end.
     #[serde(default)]
     pub learnt: Option<i32>,
+    /// Where the changes go as an archive, at the end.
+    #[serde(default)]
+    pub export: Option<i32>,
     /// The host's `/proc/cpuinfo`, `meminfo`, `stat`, `loadavg`, read-only, by name.
     pub proc_files: Vec<(String, i32)>,
 }
@@ -182,6 +190,7 @@ impl Descriptors {
         all.extend(&self.joins);
         all.extend(self.memory.iter().flat_map(|(usage, kills)| [*usage, *kills]));
         all.extend(self.learnt);
+        all.extend(self.export);
         all.extend(self.proc_files.iter().map(|(_, fd)| *fd));
         all
     }

@@ -37,6 +37,8 @@ pub enum Report {
     Denied(Box<Denial>),
     /// How often which calls were, told before the end; in as many words as it takes.
     Denials(Vec<Count>),
+    /// The program has ended; what it changed is being written down, which takes as long as it takes.
+    Over,
     /// The end.
     Done(Outcome),
 }

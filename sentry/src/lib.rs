@@ -1,10 +1,11 @@
 //! `sentry`: the user-space kernel. It answers every system call of the guest from its own tables.
 //!
 //! Layers, lowest first (a `tidy` test checks the imports): `wait_queue cred limits guard denials learnt` < `mm signal time` < `vfs` <
-//! `loader net` < `kernel` < `fsimpl` < `syscalls` < `run admit trace` < `boot lockdown`.
+//! `loader net` < `kernel` < `fsimpl` < `syscalls` < `run admit trace` < `boot lockdown afterwards`.
 #![forbid(unsafe_code)]
 
 pub mod admit;
+mod afterwards;
 pub mod boot;
 pub mod config;
 pub mod control;

@@ -11,16 +11,17 @@ use linux_abi::Errno;
 use parking_lot::Mutex;
 use platform::{Platform, Reply, Thread};
 
+use crate::afterwards::{tell_changes, Mounted, Wanted};
 use crate::boot::Start;
 use crate::config::{Mount, MountMode, SentryConfig, Stream};
 use crate::control::{Command, Control, Outcome, Report};
 use crate::cred::exec::Steered;
 use crate::cred::{Cred, ALL_CAPS};
 use crate::denials::{Denials, Sink};
-use crate::fsimpl::host::{poller::HostPoller, stream::HostStream, HostFs, HostOptions};
+use crate::fsimpl::host::{poller::HostPoller, stream::HostStream, HostFs, HostOptions, HostScratch};
 use crate::fsimpl::overlay::OverlayFs;
 use crate::fsimpl::proc::ProcFs;
-use crate::fsimpl::tmpfs::{self, TmpFs};
+use crate::fsimpl::tmpfs::{self, Store, TmpFs};
 use crate::fsimpl::tty::DevPts;
 use crate::fsimpl::{dev, pidfd};
 use crate::guard::Guard;
@@ -45,8 +46,9 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 /// Runs the first program to its end.
 pub fn run(mut start: Start) -> Outcome {
     let (control, learnt) = (start.control.clone(), start.learnt.take());
+    let wanted = Wanted { diff: start.config.diff, json: start.config.log.json, export: start.export.take() };
     match set_up(start) {
-        Ok(kernel) => {
+        Ok((kernel, overlays)) => {
             let status = kernel.wait_for_end();
             tell_missing(&kernel);
             kernel.platform.shutdown();
@@ -54,10 +56,11 @@ pub fn run(mut start: Start) -> Outcome {
             if let Some(to) = learnt {
                 tell_learnt(&kernel, to);
             }
-            match status {
+            let outcome = match status {
                 ExitStatus::Code(c) => Outcome::exited(c as i32),
                 ExitStatus::Signal(s, _) => Outcome::signaled(s),
-            }
+            };
+            tell_changes(wanted, &overlays, &control, outcome)
         }
         Err(outcome) => outcome,
     }
@@ -67,7 +70,7 @@ fn failed(what: &str) -> impl Fn(Errno) -> Outcome + '_ {
     move |e| Outcome::setup_failed(format!("{what}: {e}"))
 }
 
-fn set_up(start: Start) -> Result<Arc<Kernel>, Outcome> {
+fn set_up(start: Start) -> Result<(Arc<Kernel>, Vec<Mounted>), Outcome> {
     let Start { config, platform, gofer, notices, control, guard, trace, proc_files, memory, .. } = start;
     // Until invalidations are read, the gofer's notices only tell that it lives.
     let client = Client::connect(gofer)
@@ -81,9 +84,10 @@ fn set_up(start: Start) -> Result<Arc<Kernel>, Outcome> {
         crate::net::names::go_offline();
     }
     let poller = HostPoller::new().map_err(failed("cannot make the poller of host descriptors"))?;
-    let mounts = mount_tree(&config, Arc::new(client))?;
+    let (mounts, overlays) = mount_tree(&config, Arc::new(client))?;
     let kernel = make_kernel(&config, platform, mounts, (trace, guard), &control);
     let names = mount_virtual(&kernel, &config).map_err(failed("cannot mount /proc, /dev and /sys"))?;
+    overlays.iter().for_each(|(_, overlay)| overlay.settle());
     hooks::set_pidfd(make_pidfd, pidfd_target);
 
     start_threads(&kernel, &poller, &control, notices)
@@ -95,17 +99,22 @@ fn set_up(start: Start) -> Result<Arc<Kernel>, Outcome> {
     if let Some(limit) = config.limits.cpu_time {
         crate::kernel::cpu::watch_sandbox(&kernel, limit);
     }
-    Ok(kernel)
+    Ok((kernel, overlays))
 }
 
 /// The root and what the command line laid over it.
-fn mount_tree(config: &SentryConfig, client: Arc<Client>) -> Result<Arc<Namespace>, Outcome> {
+fn mount_tree(config: &SentryConfig, client: Arc<Client>) -> Result<(Arc<Namespace>, Vec<Mounted>), Outcome> {
+    if let Some(bytes) = config.limits.disk {
+        tmpfs::bound_all_files(bytes);
+    }
     let mut tree: Option<Arc<Namespace>> = None;
+    let mut overlays = Vec::new();
     for m in &config.mounts {
         let place = String::from_utf8_lossy(&m.dest);
-        mount_one(config, &client, m, &mut tree).map_err(failed(&format!("cannot mount {place}")))?;
+        mount_one(config, &client, m, &mut tree, &mut overlays)
+            .map_err(failed(&format!("cannot mount {place}")))?;
     }
-    tree.ok_or_else(|| Outcome::setup_failed("there is no root to mount"))
+    Ok((tree.ok_or_else(|| Outcome::setup_failed("there is no root to mount"))?, overlays))
 }
 
 fn mount_one(
@@ -113,13 +122,22 @@ fn mount_one(
     client: &Arc<Client>,
     m: &Mount,
     tree: &mut Option<Arc<Namespace>>,
+    overlays: &mut Vec<Mounted>,
 ) -> Result<(), Errno> {
     let host = || {
         let options = HostOptions { mounted_at: m.dest.clone(), ..HostOptions::default() };
         HostFs::new(client.clone(), m.tree, options)
     };
     let fs: Arc<dyn FileSystem> = match m.mode {
-        MountMode::Overlay => OverlayFs::new(&host()?, m.size.or(config.limits.disk))?,
+        MountMode::Overlay | MountMode::OverlayOnDisk => {
+            let store = match m.mode {
+                MountMode::OverlayOnDisk => Store::Disk(Arc::new(HostScratch(client.clone()))),
+                _ => Store::Memory,
+            };
+            let overlay = OverlayFs::new(&host()?, m.size.or(config.limits.disk), store)?;
+            overlays.push((m.dest.clone(), overlay.clone()));
+            overlay
+        }
         MountMode::Tmpfs => {
             let size = m.size.or_else(|| file_bound(config));
             TmpFs::new(tmpfs::Options { size, ..Default::default() })?

@@ -369,7 +369,6 @@ fn what_cannot_be_served_is_an_error_with_its_line() {
         ("[network]\nallow = [\"example.org:443\"]", "p.toml:2:10: a way out"),
         ("[network]\npublish = [\"8080:80\"]", "p.toml:2:12: published ports"),
         ("[network]\nmode = \"host\"", "p.toml:2:8: the host's network"),
-        ("[files]\noverlay = \"disk\"", "p.toml:2:11: overlay = \"disk\""),
         ("[[files.mount]]\nsource = \"/no/such\"\nmode = \"ro\"", "p.toml:2:10: cannot show"),
         ("[process]\nuser = \"no-such-user-here\"", "p.toml:2:8: no user"),
         ("[limits]\nmemroy = \"1G\"", "p.toml:2:1: unknown key"),

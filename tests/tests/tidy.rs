@@ -158,8 +158,9 @@ fn no_path_of_one_machine() {
 }
 
 /// Which layer a module of the sentry is in, from the bottom; the same numbers as in ARCHITECTURE.md.
-const LAYERS: [(&str, u32); 27] = [
+const LAYERS: [(&str, u32); 28] = [
     ("main", 70),
+    ("afterwards", 70),
     ("boot", 70),
     ("lockdown", 70),
     ("run", 60),

@@ -132,6 +132,12 @@ impl Client {
         Ok(self.ask(&Request::Stat { node, watch: true }, 0)?.0)
     }
 
+    /// A file without a name on disk, readable and writable; `EOPNOTSUPP` where there is no place for such.
+    pub fn scratch(&self) -> Result<OwnedFd, Errno> {
+        let ((), fd) = self.ask(&Request::Scratch, 1)?;
+        fd.ok_or(Errno::EIO)
+    }
+
     /// Opens a regular file with the descriptor's own rights being no more than `flags` asks for.
     pub fn open(&self, node: NodeId, flags: u32) -> Result<(OwnedFd, Attr), Errno> {
         let (attr, fd) = self.ask(&Request::Open { node, flags }, 1)?;

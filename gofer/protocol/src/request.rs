@@ -151,6 +151,8 @@ pub enum Request<'a> {
         node: NodeId,
         name: &'a [u8],
     },
+    /// A file without a name in the scratch directory; `EOPNOTSUPP` where there is none. Answer: a descriptor.
+    Scratch,
     /// Gives nodes back, once for each time that an answer named them. Has no answer.
     Forget {
         nodes: Vec<NodeId>,
@@ -179,6 +181,7 @@ mod kind {
     pub const SET_XATTR: u32 = 19;
     pub const REMOVE_XATTR: u32 = 20;
     pub const FORGET: u32 = 21;
+    pub const SCRATCH: u32 = 22;
 }
 
 impl Request<'_> {
@@ -308,6 +311,7 @@ impl Request<'_> {
                 w.u64(*node);
                 w.bytes(name);
             }
+            Request::Scratch => start(w, kind::SCRATCH),
             Request::Forget { nodes } => {
                 start(w, kind::FORGET);
                 w.u32(nodes.len() as u32);
@@ -397,6 +401,7 @@ impl Request<'_> {
                 flags: r.u32()?,
             },
             kind::REMOVE_XATTR => Request::RemoveXattr { node: r.u64()?, name: xattr_name(&mut r)? },
+            kind::SCRATCH => Request::Scratch,
             kind::FORGET => {
                 let count = r.count(8, MAX_FORGET)?;
                 Request::Forget { nodes: (0..count).map(|_| r.u64()).collect::<Result<_, _>>()? }

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use landlock::{
-    Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, RestrictionStatus, Ruleset,
+    Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, RestrictionStatus, Ruleset,
     RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope as LandlockScope, ABI,
 };
 
@@ -26,14 +26,43 @@ pub(crate) fn deny_files(scope: Scope) -> io::Result<()> {
     check(created.restrict_self().map_err(io::Error::other)?)
 }
 
-/// Reading below each tree, changing below those marked writable, executing nowhere.
-pub(crate) fn allow_trees(trees: &[(BorrowedFd<'_>, bool)]) -> io::Result<()> {
-    let mut created = ruleset(Scope::FilesAndSignals)?.create().map_err(io::Error::other)?;
-    for (tree, writable) in trees {
-        let mut access = AccessFs::ReadFile | AccessFs::ReadDir;
-        if *writable {
-            access = AccessFs::from_all(NEWEST) & !AccessFs::Execute & !AccessFs::IoctlDev;
+/// What a process may do below a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    Read,
+    /// Also change.
+    Change,
+    /// Read and write files, but make, remove and list none by name.
+    Scratch,
+    /// Remove directories that are empty.
+    RemoveDir,
+}
+
+impl Reach {
+    fn access(self) -> BitFlags<AccessFs> {
+        match self {
+            Reach::Read => AccessFs::ReadFile | AccessFs::ReadDir,
+            Reach::Change => AccessFs::from_all(NEWEST) & !AccessFs::Execute & !AccessFs::IoctlDev,
+            // Whether a file may be cut is decided by who opens it.
+            Reach::Scratch => AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate,
+            Reach::RemoveDir => AccessFs::RemoveDir.into(),
         }
+    }
+}
+
+/// Nothing by name but the removal of empty directories in this one.
+pub(crate) fn deny_files_but(scope: Scope, removable: BorrowedFd<'_>) -> io::Result<()> {
+    let created = ruleset(scope)?.create().map_err(io::Error::other)?;
+    let created =
+        created.add_rule(PathBeneath::new(removable, Reach::RemoveDir.access())).map_err(io::Error::other)?;
+    check(created.restrict_self().map_err(io::Error::other)?)
+}
+
+/// Below each tree what it is marked with; executing nowhere.
+pub(crate) fn allow_trees(trees: &[(BorrowedFd<'_>, Reach)]) -> io::Result<()> {
+    let mut created = ruleset(Scope::FilesAndSignals)?.create().map_err(io::Error::other)?;
+    for (tree, reach) in trees {
+        let mut access = reach.access();
         if !is_directory(*tree)? {
             access &= AccessFs::from_file(NEWEST);
         }

@@ -24,6 +24,7 @@ pub mod spawn;
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 
+pub use domain::Reach;
 pub use layers::{Layer, Layers, Missing};
 pub use policies::{Mismatch, OwnProcess as Role};
 pub use seal::seal;
@@ -61,21 +62,25 @@ pub fn begin_launcher() -> io::Result<()> {
 /// The launcher, once both children run: it opens no file any more and has no rights but to end its children.
 ///
 /// `keep_kill`: a root launcher without a user namespace needs `CAP_KILL` for a sentry that has become nobody (with
-/// one, it owns the namespace and needs no capability).
-pub fn enter_launcher(layers: &Layers, keep_kill: bool) -> io::Result<()> {
+/// one, it owns the namespace and needs no capability). `removable`: a directory in which it still removes an empty
+/// directory at the end.
+pub fn enter_launcher(layers: &Layers, keep_kill: bool, removable: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let keep: &[caps::Capability] = if keep_kill { &[caps::Capability::CAP_KILL] } else { &[] };
     privileges::keep_only(keep)?;
     if layers.holds(Layer::Landlock) {
-        domain::deny_files(domain::Scope::FilesOnly)?;
+        match removable {
+            Some(dir) => domain::deny_files_but(domain::Scope::FilesOnly, dir)?,
+            None => domain::deny_files(domain::Scope::FilesOnly)?,
+        }
     }
     Ok(())
 }
 
 /// The gofer, once its trees are open: it reaches files below `trees` only, and changes them only where writable.
-pub fn enter_gofer(layers: &Layers, trees: &[(BorrowedFd<'_>, bool)]) -> io::Result<()> {
+pub fn enter_gofer(layers: &Layers, trees: &[(BorrowedFd<'_>, Reach)]) -> io::Result<()> {
     use caps::Capability::{CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID};
     nix::sys::prctl::set_no_new_privs()?;
-    let writable = trees.iter().any(|(_, writable)| *writable);
+    let writable = trees.iter().any(|(_, reach)| *reach == Reach::Change);
     // Only root has any to keep: what an ordinary user lacks is not there to be kept.
     let keep: &[caps::Capability] = if writable {
         &[CAP_DAC_READ_SEARCH, CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID]

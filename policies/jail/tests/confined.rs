@@ -275,7 +275,7 @@ fn launcher() {
         return;
     }
     let layers = Layers::probe();
-    jail::enter_launcher(&layers, false).expect("enters");
+    jail::enter_launcher(&layers, false, None).expect("enters");
     jail::seal(Role::Launcher, Mismatch::Kill).expect("seals");
     writeln!(socket, "ready").expect("heard");
     let _ = socket.read(&mut [0]);
@@ -289,7 +289,7 @@ fn child(role: Role) {
         Role::Sentry => jail::enter_sentry(&layers, &[socket.as_raw_fd()]).expect("enters"),
         _ => {
             let tree = fs::File::open("/usr/bin").expect("a tree");
-            jail::enter_gofer(&layers, &[(tree.as_fd(), false)]).expect("enters");
+            jail::enter_gofer(&layers, &[(tree.as_fd(), jail::Reach::Read)]).expect("enters");
         }
     }
     jail::seal(role, Mismatch::Kill).expect("seals");

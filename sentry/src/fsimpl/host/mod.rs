@@ -30,6 +30,7 @@ use gofer_protocol::{Client, NodeId, Notice, Notices};
 use linux_abi::{Errno, Result};
 use parking_lot::Mutex;
 
+use crate::fsimpl::tmpfs::Scratch;
 use crate::vfs::inode::{FileSystem, InodeRef};
 use inode::HostInode;
 
@@ -108,6 +109,15 @@ impl HostFs {
     /// Whether the gofer lets the tree be changed.
     pub fn writable(&self) -> bool {
         self.root.shared.writable
+    }
+}
+
+/// Files without a name from the gofer's scratch directory, for an overlay on disk.
+pub struct HostScratch(pub Arc<Client>);
+
+impl Scratch for HostScratch {
+    fn file(&self) -> Result<OwnedFd> {
+        self.0.scratch()
     }
 }
 

@@ -1,5 +1,5 @@
-//! The overlay: a lower file system that is never written (the host's files) under changes kept in memory, in the sense
-//! of overlayfs. The default root of a sandbox.
+//! The overlay: a lower file system that is never written (the host's files) under changes kept in memory or on disk
+//! ([`Store`]), in the sense of overlayfs. The default root of a sandbox.
 //!
 //! A directory keeps what became of names in a table of its own ([`Change`]): a whiteout, or an inode that was made,
 //! changed, linked or moved. Names not in the table are the lower directory's, also those that appear on the host later.
@@ -11,8 +11,11 @@
 //! holds the `dir` lock of two directories but under `moves`, parent before child. The lower file system is called
 //! under these locks and never calls back.
 
+mod changes;
 mod copy_up;
+pub mod diff;
 mod dir;
+pub mod export;
 mod file;
 #[cfg(test)]
 mod tests;
@@ -25,7 +28,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use linux_abi::{Errno, Result};
 use parking_lot::Mutex;
 
-use super::tmpfs::{self, TmpInode};
+use super::tmpfs::{self, Store, TmpInode};
 use crate::vfs::inode::{Attrs, CachePolicy, NewNode, Owner, SetAttrs, StatFs};
 use crate::vfs::{FileKind, FileOps, FileSystem, Inode, InodeRef};
 
@@ -76,6 +79,8 @@ struct Ovl {
     upper: Arc<tmpfs::Shared>,
     upper_limited: bool,
     next_ino: AtomicU64,
+    /// What the set-up made has numbers below this one.
+    first_guest_ino: AtomicU64,
     /// Inodes in use that have a lower one, so that each lower inode has one object, hard links included.
     known: Mutex<HashMap<Key, Weak<OvlInode>>>,
     /// Changed inodes with several lower names: found by whichever name is asked for.
@@ -89,12 +94,13 @@ pub struct OverlayFs {
 }
 
 impl OverlayFs {
-    /// Over `lower`; `size` bounds the bytes that changes may take.
-    pub fn new(lower: &dyn FileSystem, size: Option<u64>) -> Result<Arc<OverlayFs>> {
+    /// Over `lower`; `size` bounds the bytes that changes may take, `store` is where they lie.
+    pub fn new(lower: &dyn FileSystem, size: Option<u64>, store: Store) -> Result<Arc<OverlayFs>> {
         let fs = Arc::new(Ovl {
-            upper: tmpfs::Shared::new(size, 8 << 20),
+            upper: tmpfs::Shared::new(size, 8 << 20, store),
             upper_limited: size.is_some(),
             next_ino: AtomicU64::new(FIRST_INO),
+            first_guest_ino: AtomicU64::new(FIRST_INO),
             known: Mutex::default(),
             kept: Mutex::default(),
             moves: Mutex::new(()),

@@ -52,7 +52,7 @@ fn both() -> (InodeRef, InodeRef) {
     let e = d.create(b"e", &NewNode::Dir, ME).unwrap();
     write(&open(&e.create(b"y", &NewNode::Regular, ME).unwrap()), 0, b"y");
     root.create(b"s", &NewNode::Symlink(b"f".to_vec()), ME).unwrap();
-    let ovl = OverlayFs::new(&*lower, None).unwrap();
+    let ovl = OverlayFs::new(&*lower, None, Store::Memory).unwrap();
     (root, ovl.root())
 }
 

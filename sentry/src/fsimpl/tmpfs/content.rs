@@ -1,22 +1,21 @@
-//! The bytes of a regular file: on the heap while small and unmapped, else in a memfd, whose holes are the file's
-//! holes. A file that went to a memfd stays there, so a reader needs no lock to find it.
+//! The bytes of a regular file: on the heap while small and unmapped, else in a memfd (or a file on disk, which is
+//! treated as one), whose holes are the file's holes. A file that went to a memfd stays there, so a reader needs no lock to find it.
 //!
 //! Pages are charged to the file system's [`Quota`] before they are written, so that a full one answers `ENOSPC` and
 //! never costs more memory than it was given. Pages that come by a store into a mapping are seen, and charged, at the
 //! next write or truncation.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use linux_abi::{Errno, Result};
 use parking_lot::RwLock;
-use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, SeekFrom};
+use rustix::fs::{FallocateFlags, SealFlags, SeekFrom};
 
+use super::store::{self, Counted, Store};
 use crate::mm::{account, Sink, Source};
 
-/// The most bytes that a file keeps on the heap.
-const HEAP_MAX: u64 = 64 << 10;
 const PAGE: u64 = 4096;
 /// The largest file (`MAX_LFS_FILESIZE`).
 pub const MAX_SIZE: u64 = i64::MAX as u64;
@@ -27,11 +26,12 @@ pub struct Quota {
     pub inodes: u64,
     used_pages: AtomicU64,
     used_inodes: AtomicU64,
+    counted: Counted,
 }
 
 impl Quota {
-    pub fn new(pages: u64, inodes: u64) -> Quota {
-        Quota { pages, inodes, used_pages: AtomicU64::new(0), used_inodes: AtomicU64::new(0) }
+    pub fn new(pages: u64, inodes: u64, counted: Counted) -> Quota {
+        Quota { pages, inodes, used_pages: AtomicU64::new(0), used_inodes: AtomicU64::new(0), counted }
     }
     pub fn used_pages(&self) -> u64 {
         self.used_pages.load(Ordering::Relaxed)
@@ -39,10 +39,14 @@ impl Quota {
     pub fn used_inodes(&self) -> u64 {
         self.used_inodes.load(Ordering::Relaxed)
     }
-    /// Pages that can still be taken: of its own, and of those of all files in our memory together (a guest may fill
-    /// the overlay, `/dev/shm` and memfds, which have no file system to bound them).
+    /// Pages that can still be taken: of its own, of those of all files, and of those of all files in our memory
+    /// together (a guest may fill the overlay, `/dev/shm` and memfds, which have no file system to bound them).
     pub fn free_pages(&self) -> u64 {
-        self.pages.saturating_sub(self.used_pages()).min(account::free_file_pages())
+        let own = self.pages.saturating_sub(self.used_pages()).min(store::free_of_all());
+        match self.counted {
+            Counted::AsMemory => own.min(account::free_file_pages()),
+            Counted::AsDisk => own,
+        }
     }
     fn take(counter: &AtomicU64, n: u64, limit: u64) -> bool {
         counter
@@ -55,14 +59,24 @@ impl Quota {
         if n == 0 {
             return true;
         }
-        if !account::take_file_pages(n) {
+        if !store::take_of_all(n) {
+            return false;
+        }
+        if self.counted == Counted::AsMemory && !account::take_file_pages(n) {
+            store::settle_of_all(n, 0);
             return false;
         }
         let own = Quota::take(&self.used_pages, n, self.pages);
         if !own {
-            account::settle_file_pages(n, 0);
+            self.settle_outside(n, 0);
         }
         own
+    }
+    fn settle_outside(&self, charged: u64, real: u64) {
+        store::settle_of_all(charged, real);
+        if self.counted == Counted::AsMemory {
+            account::settle_file_pages(charged, real);
+        }
     }
     fn settle_pages(&self, charged: u64, real: u64) {
         if real >= charged {
@@ -70,7 +84,7 @@ impl Quota {
         } else {
             self.used_pages.fetch_sub(charged - real, Ordering::Relaxed);
         }
-        account::settle_file_pages(charged, real);
+        self.settle_outside(charged, real);
     }
     /// Counts one more inode, or `ENOSPC`.
     pub fn take_inode(&self) -> Result<()> {
@@ -102,6 +116,9 @@ pub struct Content {
     quota: Arc<Quota>,
     memfd: OnceLock<Arc<OwnedFd>>,
     state: RwLock<State>,
+    store: Store,
+    /// Room was taken behind the end (`FALLOC_FL_KEEP_SIZE`).
+    reserved: AtomicBool,
 }
 
 fn pages(bytes: u64) -> u64 {
@@ -153,9 +170,9 @@ impl Source for Cut<'_> {
 }
 
 impl Content {
-    pub fn new(quota: Arc<Quota>, seals: u32) -> Content {
+    pub fn new(quota: Arc<Quota>, seals: u32, store: Store) -> Content {
         let state = RwLock::new(State { seals, ..State::default() });
-        Content { quota, memfd: OnceLock::new(), state }
+        Content { quota, memfd: OnceLock::new(), state, store, reserved: AtomicBool::new(false) }
     }
 
     pub fn size(&self) -> u64 {
@@ -165,7 +182,16 @@ impl Content {
     /// Pages in use.
     pub fn pages(&self) -> u64 {
         match self.memfd.get() {
-            Some(fd) => rustix::fs::fstat(fd).map_or(0, |s| s.st_blocks as u64 / (PAGE / 512)),
+            Some(fd) => rustix::fs::fstat(fd).map_or(0, |s| {
+                let blocks = s.st_blocks as u64 / (PAGE / 512);
+                // A disk may keep room in advance behind what is written, and a block for the map of it all.
+                let all = self.reserved.load(Ordering::Relaxed);
+                if all {
+                    blocks
+                } else {
+                    blocks.min(pages(s.st_size as u64))
+                }
+            }),
             None => self.state.read().charged,
         }
     }
@@ -232,7 +258,7 @@ impl Content {
             // Linux writes what fits before the end (shmem_write_begin checks page by page).
             n = st.size.checked_sub(pos).filter(|room| *room > 0).ok_or(Errno::EPERM)?;
         }
-        if self.memfd.get().is_none() && pos + n > HEAP_MAX {
+        if self.memfd.get().is_none() && pos + n > self.store.heap_max() {
             self.spill(st)?;
         }
         let done = match self.memfd.get() {
@@ -361,8 +387,7 @@ impl Content {
         if self.memfd.get().is_some() {
             return Ok(());
         }
-        let fd = rustix::fs::memfd_create("tmpfs", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-            .map_err(host)?;
+        let fd = self.store.file()?;
         rustix::fs::ftruncate(&fd, st.size).map_err(host)?;
         let mut at = 0;
         while at < st.bytes.len() {
@@ -470,6 +495,9 @@ impl Content {
         st.sparse = true;
         let flags = FallocateFlags::from_bits_retain(mode);
         let r = rustix::fs::fallocate(fd, flags, offset, len).map_err(host);
+        if mode & keep != 0 && end > st.size {
+            self.reserved.store(true, Ordering::Relaxed);
+        }
         self.settle_memfd(&mut st);
         r?;
         if mode & keep == 0 {

@@ -1,5 +1,5 @@
 //! `tmpfs`: a file system in the sentry's memory (tmpfs(5)). Small files lie on the heap, larger and mapped ones in
-//! memfds; also memfd_create(2) files and what the overlay keeps of changed files are inodes of this kind.
+//! memfds, or on disk where the overlay keeps its files there ([`Store`]); also memfd_create(2) files and what the overlay keeps of changed files are inodes of this kind.
 //!
 //! Locks: `Shared::rename` > the entries of directories, by inode number > `TmpInode::meta`, `Content::state`; no lock
 //! is held over a call out of this module but reads and writes of bytes.
@@ -7,6 +7,7 @@
 pub mod content;
 mod dir;
 mod file;
+mod store;
 #[cfg(test)]
 mod tests;
 mod xattr;
@@ -21,6 +22,7 @@ use parking_lot::Mutex;
 
 use self::content::{Content, Quota};
 use self::dir::Entries;
+pub use self::store::{bound_all_files, Scratch, Store};
 use super::clock::{anonymous_dev, now};
 use crate::vfs::inode::{Attrs, FileTime, NewNode, Owner, SetAttrs, StatFs};
 use crate::vfs::{FileKind, FileOps, FileSystem, Inode, InodeRef};
@@ -51,16 +53,18 @@ pub struct Shared {
     pub quota: Arc<Quota>,
     /// Held while a name moves between directories, so that no loop can be made.
     rename: Mutex<()>,
+    store: Store,
 }
 
 impl Shared {
-    pub fn new(size: Option<u64>, inodes: u64) -> Arc<Shared> {
+    pub fn new(size: Option<u64>, inodes: u64, store: Store) -> Arc<Shared> {
         let pages = size.map_or(u64::MAX / 8192, |s| s / 4096);
         Arc::new(Shared {
             dev: anonymous_dev(),
             next_ino: AtomicU64::new(1),
-            quota: Arc::new(Quota::new(pages, inodes)),
+            quota: Arc::new(Quota::new(pages, inodes, store.place())),
             rename: Mutex::new(()),
+            store,
         })
     }
 
@@ -89,7 +93,7 @@ pub struct TmpFs {
 
 impl TmpFs {
     pub fn new(options: Options) -> Result<Arc<TmpFs>> {
-        let shared = Shared::new(options.size, options.inodes);
+        let shared = Shared::new(options.size, options.inodes, Store::Memory);
         let root = TmpInode::make(&shared, &NewNode::Dir, options.owner)?;
         root.meta.lock().nlink = 2;
         Ok(Arc::new(TmpFs { root }))
@@ -149,9 +153,11 @@ impl TmpInode {
     fn make_sealed(shared: &Arc<Shared>, node: &NewNode, owner: Owner, seals: u32) -> Result<Arc<TmpInode>> {
         shared.quota.take_inode()?;
         let (kind, rdev, body) = match node {
-            NewNode::Regular => {
-                (FileKind::Regular, 0, Body::Regular(Content::new(shared.quota.clone(), seals)))
-            }
+            NewNode::Regular => (
+                FileKind::Regular,
+                0,
+                Body::Regular(Content::new(shared.quota.clone(), seals, shared.store.clone())),
+            ),
             NewNode::Dir => (FileKind::Dir, 0, Body::Dir(Mutex::new(Entries::default()))),
             NewNode::Symlink(text) => (FileKind::Symlink, 0, Body::Symlink(text.clone())),
             NewNode::Fifo => (FileKind::Fifo, 0, Body::Special),
@@ -384,7 +390,7 @@ impl Inode for TmpInode {
 /// description: `File::anonymous(inode.clone(), …)` with the label `/memfd:NAME (deleted)`.
 pub fn memfd(uid: u32, gid: u32, flags: u32) -> Result<Arc<TmpInode>> {
     static SHARED: std::sync::OnceLock<Arc<Shared>> = std::sync::OnceLock::new();
-    let shared = SHARED.get_or_init(|| Shared::new(None, 1 << 20));
+    let shared = SHARED.get_or_init(|| Shared::new(None, 1 << 20, Store::Memory));
     let no_exec = flags & libc::MFD_NOEXEC_SEAL != 0;
     let seals = if no_exec {
         content::SEAL_EXEC
