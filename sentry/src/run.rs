@@ -11,9 +11,10 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use linux_abi::Errno;
-use platform::{Event, GuestKernel, Reply, Resume, Space, SpaceEnd, Syscall, Thread};
+use platform::{Event, Fault, GuestKernel, Reply, Resume, Space, SpaceEnd, Syscall, Thread};
 
 use crate::admit;
+use crate::kernel::mm_ops::{self, Growth};
 use crate::kernel::seccomp::{self, Refusal};
 use crate::kernel::signals::{self, Next};
 use crate::kernel::task::{BlockState, Point, RunState, Then};
@@ -142,6 +143,9 @@ fn step(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, event: Optio
             self::call(kernel, task, run)
         }
         Some(Event::Fault(f)) => {
+            if let Some(reply) = grow(task, run, &f) {
+                return reply.map_or_else(|| finish(kernel, task, run, Outcome::Continue), Some);
+            }
             tracing::debug!(?f, tid = task.tid(), "fault");
             signals::force(task, SigInfo::fault(f.signo, f.code, f.addr));
             finish(kernel, task, run, Outcome::Continue)
@@ -181,6 +185,28 @@ fn step(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, event: Optio
         Some(Event::BadFrame) => {
             signals::bad_frame(task, delivered);
             finish(kernel, task, run, Outcome::Continue)
+        }
+    }
+}
+
+/// A fault below a mapping that grows down: what lets it grow, or (inside) `None` where the thread just tries again.
+fn grow(task: &Arc<Task>, run: &mut RunState, f: &Fault) -> Option<Option<Reply>> {
+    const SEGV_MAPERR: i32 = 1;
+    if f.signo != libc::SIGSEGV || f.code != SEGV_MAPERR {
+        return None;
+    }
+    let info = SigInfo::fault(f.signo, f.code, f.addr);
+    match mm_ops::growth(task, f.addr) {
+        Growth::No => None,
+        Growth::Again => Some(None),
+        Growth::Act(actions, operation) => {
+            run.then = Some(Then::Actions(Box::new(move |cx, done| {
+                if done.is_err() || operation.finish().is_err() {
+                    signals::force(cx.task, info);
+                }
+                Err(Stop::Resume)
+            })));
+            Some(Some(Reply::Act(actions)))
         }
     }
 }
@@ -325,6 +351,7 @@ fn settle(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, result: Sy
                 }
                 result = again(kernel, task, run);
             }
+            Err(Stop::Resume) => return finish(kernel, task, run, Outcome::Continue),
             Err(Stop::Act(actions, then)) => {
                 run.then = Some(Then::Actions(then));
                 return Some(Reply::Act(actions));

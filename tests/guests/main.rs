@@ -20,9 +20,12 @@ mod futexes;
 mod ipc;
 mod kit;
 mod memory;
+mod memory_locks;
+mod memory_more;
 mod pointers;
 mod processes;
 mod random;
+mod random_memory;
 mod seccomp;
 mod signals;
 mod signals_more;
@@ -51,6 +54,10 @@ fn main() {
     match args.get(1).map(String::as_str) {
         Some("random") if args.len() == 4 => match (args[2].parse(), args[3].parse()) {
             (Ok(seed), Ok(steps)) => unsafe { random::walk(seed, steps) },
+            _ => std::process::exit(64),
+        },
+        Some("random-memory") if args.len() == 4 => match (args[2].parse(), args[3].parse()) {
+            (Ok(seed), Ok(steps)) => unsafe { random::walk_memory(seed, steps) },
             _ => std::process::exit(64),
         },
         Some("thousands") if args.len() == 3 => {

@@ -6,10 +6,10 @@ use libc::*;
 
 use crate::kit::{child, end_of, errno_name, get, handle, ok, open, put, ret, say, show, z};
 
-const P: usize = 4096;
-const RW: i32 = PROT_READ | PROT_WRITE;
+pub const P: usize = 4096;
+pub const RW: i32 = PROT_READ | PROT_WRITE;
 
-unsafe fn anon(pages: usize) -> *mut u8 {
+pub unsafe fn anon(pages: usize) -> *mut u8 {
     mmap(std::ptr::null_mut(), pages * P, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0).cast()
 }
 
@@ -38,7 +38,7 @@ unsafe extern "C" fn on_fault(signal: i32, info: *mut siginfo_t, _: *mut c_void)
 
 /// Tries `f` (which owns nothing that must be dropped) and says how it faulted, addresses relative to `base`.
 #[inline(never)]
-unsafe fn attempt(step: &str, base: *const u8, f: unsafe fn(*mut u8), at: *mut u8) {
+pub unsafe fn attempt(step: &str, base: *const u8, f: unsafe fn(*mut u8), at: *mut u8) {
     handle(SIGSEGV, on_fault as usize, SA_SIGINFO);
     handle(SIGBUS, on_fault as usize, SA_SIGINFO);
     FAULT_SIGNAL.store(0, SeqCst);
@@ -54,10 +54,10 @@ unsafe fn attempt(step: &str, base: *const u8, f: unsafe fn(*mut u8), at: *mut u
     }
 }
 
-unsafe fn peek(at: *mut u8) {
+pub unsafe fn peek(at: *mut u8) {
     std::ptr::read_volatile(at);
 }
-unsafe fn poke(at: *mut u8) {
+pub unsafe fn poke(at: *mut u8) {
     std::ptr::write_volatile(at, 1);
 }
 

@@ -1,20 +1,26 @@
-//! Random walks: a seed decides a row of operations on a few files, pages, or processes, signals and pipes; each result
-//! is printed.
+//! Random walks: a seed decides a row of operations on a few files, or processes, signals and pipes; each result is
+//! printed. Mappings have a walk of their own (`random_memory`).
 //! The same seed gives the same walk, natively and inside.
 
 use libc::*;
 
 use crate::kit::{c, child, end_of, get_fd, handle, ret, say, show, z};
+use crate::random_memory;
 
 /// xorshift64*: enough for choosing.
-struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    /// A number below `sides`.
+    pub fn roll(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % sides
+    }
+    /// Another one, whose rolls do not depend on how often this one is rolled from now on.
+    pub fn split(&mut self) -> Dice {
+        Dice(self.roll(1 << 31) << 20 | 1)
     }
     fn name(&mut self) -> String {
         let part = ["a", "b", "c", "d/a", "d/b", "d", "e", "e/a", "s", "d/../b", "./c", "e/d/a"];
@@ -22,13 +28,23 @@ impl Dice {
     }
 }
 
+/// Spreads near seeds apart (the constant is splitmix64's).
+fn spread(seed: u64) -> u64 {
+    seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// `guests random-memory SEED STEPS`.
+pub unsafe fn walk_memory(seed: u64, steps: u32) {
+    crate::kit::start("random-memory");
+    random_memory::walk(&mut Dice(spread(seed).rotate_left(17) | 1), steps);
+}
+
 /// `guests random SEED STEPS`.
 pub unsafe fn walk(seed: u64, steps: u32) {
     crate::kit::start("random");
-    // Spread near seeds apart (the constant is splitmix64's); a zero state would stay zero.
-    let spread = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    // A zero state would stay zero.
+    let spread = spread(seed);
     files(&mut Dice((spread ^ (spread >> 31)) | (1 << 63)), steps);
-    memory(&mut Dice(spread.rotate_left(17) | 1), steps);
     processes(&mut Dice(spread.rotate_left(34) | 1), steps);
 }
 
@@ -105,122 +121,6 @@ unsafe fn files(dice: &mut Dice, steps: u32) {
     for fd in fds {
         close(fd);
     }
-}
-
-const P: usize = 4096;
-const PAGES: u64 = 24;
-
-/// Which pages of a window may be read and written, asked of the kernel through a pipe so that nothing faults.
-unsafe fn look(window: *mut u8, ends: [i32; 2]) -> String {
-    (0..PAGES as usize)
-        .map(|page| {
-            let at = window.add(page * P);
-            if write(ends[1], at.cast(), 1) != 1 {
-                return "-".to_owned();
-            }
-            let mut byte = 0u8;
-            read(ends[0], (&raw mut byte).cast(), 1);
-            // Read back into the page: fails where it is read-only.
-            write(ends[1], (&raw const byte).cast(), 1);
-            let writable = read(ends[0], at.cast(), 1) == 1;
-            if !writable {
-                read(ends[0], (&raw mut byte).cast(), 1);
-            }
-            format!("{byte:x}{}", if writable { "w" } else { "r" })
-        })
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-unsafe fn memory(dice: &mut Dice, steps: u32) {
-    let mut ends = [0; 2];
-    pipe2(ends.as_mut_ptr(), O_NONBLOCK);
-    let size = PAGES as usize * P;
-    let window = mmap(std::ptr::null_mut(), size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) as *mut u8;
-    let file = open(c"mapped".as_ptr(), O_CREAT | O_RDWR, 0o644);
-    let content: Vec<u8> = (0..size).map(|i| (i / P + 1) as u8).collect();
-    write(file, content.as_ptr().cast(), size);
-    for i in 0..steps {
-        let page = dice.roll(PAGES) as usize;
-        let len = (1 + dice.roll(5) as usize).min(PAGES as usize - page) * P;
-        let at = window.add(page * P);
-        let prot =
-            [PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE][dice.roll(4) as usize];
-        let fixed = |flags: i32, fd: i32, offset: i64| {
-            i32::from(mmap(at.cast(), len, prot, flags | MAP_FIXED, fd, offset) != at.cast())
-        };
-        match dice.roll(14) {
-            0 | 1 => drop(ret(&format!("{i} anonymous {page}"), fixed(MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))),
-            2 => drop(ret(&format!("{i} file {page}"), fixed(MAP_PRIVATE, file, (page * P) as i64))),
-            3 => drop(ret(&format!("{i} shared {page}"), fixed(MAP_SHARED, file, (page * P) as i64))),
-            4 => drop(ret(&format!("{i} protect {page}"), mprotect(at.cast(), len, prot))),
-            5 => {
-                // A hole would be filled by a stranger's mapping: give the place back at once, without access.
-                ret(&format!("{i} unmap {page}"), munmap(at.cast(), len));
-                mmap(at.cast(), len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-            }
-            6 => drop(ret(&format!("{i} forget {page}"), madvise(at.cast(), len, MADV_DONTNEED))),
-            7 => {
-                let to = dice.roll(PAGES) as usize;
-                let target = window.add(to * P);
-                let r = mremap(at.cast(), P, P, MREMAP_MAYMOVE | MREMAP_FIXED, target);
-                ret(&format!("{i} move {page} {to}"), i32::from(r != target.cast()));
-                if r == target.cast() {
-                    mmap(at.cast(), P, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-                }
-            }
-            8 => drop(ret(&format!("{i} shared memory {page}"), fixed(MAP_SHARED | MAP_ANONYMOUS, -1, 0))),
-            9 => {
-                // A child sees the same, and writes where it may: the parent sees what is shared.
-                let pid = child(|| {
-                    say(&format!("{i} child"), look(window, ends));
-                    for page in (0..PAGES as usize).step_by(3) {
-                        let mark = [0xc0 + page as u8];
-                        write(ends[1], mark.as_ptr().cast(), 1);
-                        if read(ends[0], window.add(page * P).cast(), 1) != 1 {
-                            read(ends[0], [0u8].as_mut_ptr().cast(), 1);
-                        }
-                    }
-                    say(&format!("{i} child wrote"), look(window, ends));
-                    0
-                });
-                say(&format!("{i} fork"), end_of(pid));
-                say(&format!("{i} parent"), look(window, ends));
-            }
-            10 => {
-                let advice = [MADV_DONTNEED, MADV_WIPEONFORK, MADV_KEEPONFORK, MADV_WILLNEED, MADV_DONTDUMP];
-                let advice = advice[dice.roll(5) as usize];
-                ret(&format!("{i} advise {page} {advice}"), madvise(at.cast(), len, advice));
-            }
-            11 => {
-                let r = mremap(at.cast(), len, P, 0);
-                ret(&format!("{i} shrink {page}"), i32::from(r != at.cast()));
-                if r == at.cast() && len > P {
-                    mmap(
-                        at.add(P).cast(),
-                        len - P,
-                        PROT_NONE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
-                        -1,
-                        0,
-                    );
-                }
-            }
-            12 => drop(ret(&format!("{i} sync {page}"), msync(at.cast(), len, MS_SYNC))),
-            _ => {
-                // Write where it is allowed, through the kernel.
-                let mark = [dice.roll(256) as u8];
-                write(ends[1], mark.as_ptr().cast(), 1);
-                if ret(&format!("{i} mark {page}"), read(ends[0], at.cast(), 1)) != 1 {
-                    read(ends[0], [0u8].as_mut_ptr().cast(), 1);
-                }
-            }
-        }
-        if i % 10 == 9 {
-            say(&format!("{i} window"), look(window, ends));
-        }
-    }
-    say("window", look(window, ends));
 }
 
 static mut TAKEN: [u32; 65] = [0; 65];

@@ -19,6 +19,12 @@ macro_rules! with_cases {
                 map_private map_shared map_shared_anon munmap_split protect remap advise breaks fixed map_errors
                 past_the_end maps stack address_limit fork_copies
             }
+            memory_more in memory_more {
+                map_order remap_more advice_table guards residency grows_down rearranged limited synced later_writer
+            }
+            memory_locks in memory_locks {
+                locks lock_limits memory_files sealing barriers other_process keys_and_secrets accounts
+            }
             signals in signals {
                 actions masks nesting interrupts restarts nodefer resethand suspend timedwait
             }

@@ -2,7 +2,7 @@
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use runsc_tests::run::diff;
 use runsc_tests::sandbox::{do_command_with, is_root, native_command, runnable, sibling};
@@ -112,17 +112,33 @@ fn guests_refuse_unknown_cases() {
     assert!(Path::new(&sibling("guests")).is_file());
 }
 
-/// Random walks over files and memory. `RUNSC_TEST_SEED` (any text; CI gives the tree's hash) chooses them, so that one
-/// tree is tested one way and each tree another.
-#[test]
-fn random_walks() {
+/// The seeds of random walks, from `RUNSC_TEST_SEED` (any text; CI gives the tree's hash), so that one tree is tested one
+/// way and each tree another.
+fn seeds() -> impl Iterator<Item = String> {
     let seed = std::env::var("RUNSC_TEST_SEED").unwrap_or_else(|_| "runsc".to_owned());
     // FNV-1a: any text to a number.
     let seed =
         seed.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-    for walk in 0..12u64 {
-        let number = seed.wrapping_add(walk.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_string();
+    (0u64..).map(move |walk| seed.wrapping_add(walk.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_string())
+}
+
+/// Random walks over files, processes, signals and pipes.
+#[test]
+fn random_walks() {
+    for number in seeds().take(12) {
         println!("guests random {number} 300");
         differential_as(Who::Caller, &["random", &number, "300"]);
+    }
+}
+
+/// Random walks over mappings, for a bounded time; `RUNSC_TEST_ALL=1` makes it ten times as long.
+#[test]
+fn random_mappings() {
+    let all = std::env::var("RUNSC_TEST_ALL").is_ok_and(|v| v == "1");
+    let (walks, bound) = if all { (600, 200) } else { (60, 20) };
+    let end = Instant::now() + Duration::from_secs(bound);
+    for number in seeds().take(walks).take_while(|_| Instant::now() < end) {
+        println!("guests random-memory {number} 400");
+        differential_as(Who::Caller, &["random-memory", &number, "400"]);
     }
 }

@@ -44,6 +44,17 @@ pub struct Syscall {
     pub sp: u64,
 }
 
+/// What the host has of a page of guest memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// Nothing yet.
+    Absent,
+    /// The page of zeros that all share.
+    Zero,
+    /// A page of its own, or of a file.
+    Present,
+}
+
 /// A processor exception in guest code, as the host's signal handler saw it (sigaction(2), `siginfo_t`).
 #[derive(Clone, Copy, Debug)]
 pub struct Fault {

@@ -69,10 +69,11 @@ pub fn program(text: Range<u64>, fsgsbase: bool, gated: bool) -> Vec<Insn> {
         p.call(libc::SYS_mprotect as u32, &[Mask(2, 0x0100_0007)], RET_NOTIFY);
     }
     p.call(libc::SYS_mremap as u32, &[Mask(3, 7)], if gated { RET_NOTIFY } else { RET_ALLOW });
-    // No REMOVE, DOFORK (slots must not be inherited), MERGEABLE, HWPOISON, COLLAPSE, GUARD.
+    // No REMOVE, DOFORK (slots must not be inherited), MERGEABLE, HWPOISON, COLLAPSE. GUARD_INSTALL and GUARD_REMOVE (102,
+    // 103) mark page tables of this process alone: over a slot they keep the stub itself out, not the sentry's mapping.
     p.call(
         libc::SYS_madvise as u32,
-        &[OneOf(2, 0, &[0, 1, 2, 3, 4, 8, 10, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23])],
+        &[OneOf(2, 0, &[0, 1, 2, 3, 4, 8, 10, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 102, 103])],
         RET_ALLOW,
     );
     p.call(libc::SYS_close as u32, &[], RET_ALLOW);

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use linux_abi::{Errno, Result};
 
 use crate::slot::{DATA_LEN, MAX_RECORDS, OUT_END, RECORD_HEADER};
-use crate::{Regs, Thread, STUB_RANGE};
+use crate::{Page, Regs, Thread, STUB_RANGE};
 
 /// One host call moves at most this much through the sentry's own buffer.
 const CHUNK: usize = 256 * 1024;
@@ -373,6 +373,33 @@ pub(crate) fn vm_write(tid: i32, addr: u64, bytes: &[u8]) -> usize {
     // SAFETY: the local buffer is only read; the remote one is checked by the host.
     let n = unsafe { libc::process_vm_writev(tid, &raw const local, 1, &raw const remote, 1, 0) };
     usize::try_from(n).unwrap_or(0).min(bytes.len())
+}
+
+/// Asks where pages of another process are (move_pages(2) without a place to move them to, which changes nothing).
+pub(crate) fn pages(tid: i32, addrs: &[u64]) -> Option<Vec<Page>> {
+    if !addrs.iter().all(|&addr| in_range(addr, 1)) {
+        return None;
+    }
+    let mut status = vec![0i32; addrs.len()];
+    // SAFETY: the host reads as many addresses as there are, writes as many numbers, and touches nothing else of ours.
+    let done = unsafe {
+        let (nodes, flags) = (std::ptr::null::<i32>(), 0);
+        libc::syscall(
+            libc::SYS_move_pages,
+            tid,
+            addrs.len(),
+            addrs.as_ptr(),
+            nodes,
+            status.as_mut_ptr(),
+            flags,
+        )
+    };
+    let page = |status: &i32| match *status {
+        0.. => Page::Present,
+        s if s == -libc::EFAULT => Page::Zero,
+        _ => Page::Absent,
+    };
+    (done == 0).then(|| status.iter().map(page).collect())
 }
 
 #[cfg(test)]

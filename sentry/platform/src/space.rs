@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::core::Core;
 use crate::slot::{Slot, MAX_THREADS, PAGE, SLOTS_LEN, SLOT_STRIDE};
-use crate::{SpaceEnd, Thread};
+use crate::{Page, SpaceEnd, Thread};
 
 /// The sentry's mapping of one stub's slots.
 pub(crate) struct Slots {
@@ -204,10 +204,10 @@ impl Space {
         cpu_time(self.pid())
     }
 
-    /// The host's resident pages of this process, for `/proc/PID/statm`. 0 where the host does not say: the sentry
-    /// has no `/proc` to ask.
-    pub fn resident_pages(&self) -> u64 {
-        0
+    /// What the host has of the pages at these guest addresses; `None` where it does not say (no NUMA support, the
+    /// process is gone).
+    pub fn pages(&self, addrs: &[u64]) -> Option<Vec<Page>> {
+        crate::mem::pages(self.any_tid()?, addrs)
     }
 
     /// Takes a free index for a new thread; `true` with it where its private area must be mapped first.

@@ -26,6 +26,10 @@ pub const fn make_dev(major: u32, minor: u32) -> u64 {
 /// The path of a place from the root of everything, as `/proc/PID/maps` shows it; empty where there is no place.
 pub fn full_path(place: Option<&VfsPath>) -> String {
     let Some(place) = place else { return String::new() };
+    // One that was opened again through /proc/PID/fd has no place, but a name.
+    if place.dentry.parent().is_none() && !std::sync::Arc::ptr_eq(&place.dentry, place.mount.root()) {
+        return String::from_utf8_lossy(&place.dentry.name()).into_owned();
+    }
     let mut root = place.clone();
     loop {
         let up = root.up();

@@ -41,6 +41,8 @@ pub enum Stop {
     Traced,
     /// Let the stub make the call on the host.
     Local,
+    /// The thread goes on where it stands: a fault has been served.
+    Resume,
     /// Return by the signal frame at the stack pointer.
     Sigreturn,
     /// The program starts with these registers (exec).

@@ -5,9 +5,44 @@ use std::sync::Arc;
 use linux_abi::{Errno, Result};
 
 use super::current::{Ctx, Restart, Stop};
-use super::SysResult;
-use crate::mm::{AddressSpace, Begun, Plan, VmaTable};
+use super::{SysResult, Task};
+use crate::cred::cap;
+use crate::limits::resource;
+use crate::mm::plan::MemLimits;
+use crate::mm::space::Operation;
+use crate::mm::{Action, AddressSpace, Begun, Plan, VmaTable};
 use crate::wait_queue::PollEvents;
+
+/// The limits of a task that count for its memory.
+pub fn limits(task: &Task) -> MemLimits {
+    let of = |resource: usize| task.group.limit(resource);
+    MemLimits {
+        address_space: of(resource::AS),
+        data: of(resource::DATA),
+        lock: if task.cred().has(cap::IPC_LOCK) { u64::MAX } else { of(resource::MEMLOCK) },
+        stack: of(resource::STACK),
+    }
+}
+
+/// A fault where nothing is mapped: whether a mapping grows down to it.
+pub enum Growth {
+    /// It is a fault.
+    No,
+    /// The thread tries again.
+    Again,
+    /// Let the stub act, then the thread tries again; a failure makes it a fault after all.
+    Act(Vec<Action>, Operation),
+}
+
+/// Looks whether a fault asks a mapping that grows down (a stack) to grow.
+pub fn growth(task: &Task, addr: u64) -> Growth {
+    let limits = limits(task);
+    match task.mm().begin(|t| t.plan_growth(addr, &limits)) {
+        Begun::Act(actions, operation) => Growth::Act(actions, operation),
+        Begun::Busy => Growth::Again,
+        Begun::Done(_) => Growth::No,
+    }
+}
 
 /// Waiting for another thread's operation is not interrupted by handlers: it is short, and mmap(2) knows no `EINTR`.
 const UNINTERRUPTIBLE: Restart = Restart::Killable;
@@ -36,10 +71,13 @@ pub fn run_or(
                     actions,
                     Box::new(move |cx, done| match done {
                         Ok(()) => operation.finish().map_err(Stop::from),
-                        Err((_, e)) => {
-                            drop(operation);
-                            on_error(cx, e)
-                        }
+                        Err((at, e)) => match operation.finish_unfilled(at, e) {
+                            Ok(done) => done.map_err(Stop::from),
+                            Err(operation) => {
+                                drop(operation);
+                                on_error(cx, e)
+                            }
+                        },
                     }),
                 ))
             }

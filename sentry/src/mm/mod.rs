@@ -4,6 +4,7 @@ pub mod account;
 pub mod maps;
 pub mod placement;
 pub mod plan;
+pub mod resident;
 pub mod space;
 pub mod user;
 pub mod vma;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use linux_abi::Result;
 pub use maps::Statm;
 pub use platform::Action;
-pub use space::{AddressSpace, Begun, Plan};
+pub use space::{AddressSpace, Begun, Fill, Plan};
 pub use user::{is_reserved, Mem, Nowhere, Sink, SliceSource, Source, UserBuf, UserPtr, VecSink};
 
 pub use vma::{Vma, VmaTable};
@@ -28,4 +29,8 @@ pub trait Mappable: Send + Sync {
     fn identity(&self) -> (u64, u64);
     /// What `/proc/PID/maps` shows as the path; empty for anonymous.
     fn name(&self) -> String;
+    /// The file's pages are our own memory: what of it there is, its holes tell.
+    fn in_memory(&self) -> bool {
+        false
+    }
 }

@@ -3,15 +3,22 @@
 
 use platform::{GUEST_HIGHEST, GUEST_LOWEST, STUB_RANGE};
 
-use super::vma::{page_down, VmaTable, PAGE};
+use super::vma::{page_down, VmFlags, Vma, VmaTable, PAGE};
 
 /// `MAP_32BIT` places in the second gigabyte (mmap(2)).
 const LOW_RANGE: (u64, u64) = (0x4000_0000, 0x8000_0000);
+
+/// What others keep free below a mapping that grows down (`stack_guard_gap`).
+pub const GUARD_GAP: u64 = 256 * PAGE;
 
 /// Whether `[start, start + len)` lies in guest addresses and outside the platform's own range.
 pub fn is_guest_range(start: u64, len: u64) -> bool {
     let Some(end) = start.checked_add(len) else { return false };
     start >= GUEST_LOWEST && end <= GUEST_HIGHEST && !(start < STUB_RANGE.end && STUB_RANGE.start < end)
+}
+
+fn gap_below(v: &Vma) -> u64 {
+    v.start.saturating_sub(GUARD_GAP)
 }
 
 impl VmaTable {
@@ -22,12 +29,17 @@ impl VmaTable {
             if hint >= LOW_RANGE.0
                 && hint.checked_add(len)? <= LOW_RANGE.1
                 && self.is_free(hint, hint.checked_add(len)?)
+                && self.growing_above(hint + len).is_none()
             {
                 return Some(hint);
             }
             return self.search(LOW_RANGE.0, LOW_RANGE.1, len);
         }
-        if hint != 0 && is_guest_range(hint, len) && self.is_free(hint, hint + len) {
+        if hint != 0
+            && is_guest_range(hint, len)
+            && self.is_free(hint, hint + len)
+            && self.growing_above(hint + len).is_none()
+        {
             return Some(hint);
         }
         let top = self.mmap_top();
@@ -96,7 +108,16 @@ impl VmaTable {
         let mapped = self.map.range(..end).next_back().map(|(_, v)| v).filter(|v| v.end > start);
         let busy = self.busy.iter().filter(|b| b.1 < end && start < b.2).max_by_key(|b| b.2);
         let stub = (STUB_RANGE.start < end && start < STUB_RANGE.end).then_some(STUB_RANGE.start);
-        [mapped.map(|v| v.start), busy.map(|b| b.1), stub].into_iter().flatten().max()
+        // Where something below it comes too near, a mapping that grows begins so much further down.
+        let growing = self.growing_above(end);
+        let mapped = mapped.map(|v| if v.flags.contains(VmFlags::STACK) { gap_below(v) } else { v.start });
+        [mapped, growing, busy.map(|b| b.1), stub].into_iter().flatten().max()
+    }
+
+    /// Where the distance begins that a mapping which grows down asks for, if that is before `end`, which it lies behind.
+    fn growing_above(&self, end: u64) -> Option<u64> {
+        let (_, v) = self.map.range(end..).next()?;
+        Some(gap_below(v)).filter(|at| v.flags.contains(VmFlags::STACK) && *at < end)
     }
 
     /// A range has become free: placement must not pass it by.
@@ -111,7 +132,7 @@ impl VmaTable {
 
 #[cfg(test)]
 mod tests {
-    use super::super::vma::{Vma, PROT_READ};
+    use super::super::vma::PROT_READ;
     use super::*;
 
     #[test]
@@ -139,6 +160,18 @@ mod tests {
         assert_ne!(t.place(inside, 0x1000, false), Some(inside));
         assert!(!is_guest_range(inside, 0x1000));
         assert!(!is_guest_range(u64::MAX - 10, 100));
+    }
+
+    #[test]
+    fn below_a_stack_there_is_room() {
+        let mut t = VmaTable::default();
+        t.layout.mmap_top = 0x7000_0000_0000;
+        let mut stack = Vma::anonymous(0x6fff_ffff_0000, 0x7000_0000_0000, PROT_READ);
+        stack.flags |= VmFlags::STACK;
+        t.insert(stack);
+        let at = t.place(0, 0x1000, false).unwrap();
+        assert_eq!(at, 0x6fff_ffff_0000 - GUARD_GAP - 0x1000);
+        assert_ne!(t.place(0x6fff_fffe_0000, 0x1000, false), Some(0x6fff_fffe_0000));
     }
 
     #[test]

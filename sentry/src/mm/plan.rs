@@ -1,5 +1,8 @@
-//! What mmap, munmap, mprotect, mremap, madvise and brk mean for the table: checks in the order of Linux, then a
-//! [`Plan`].
+//! What mmap, munmap, mprotect, brk and a growing stack mean for the table: checks in the order of Linux, then a
+//! [`Plan`]. mremap is in [`remap`], madvise and mlock in [`advise`].
+
+pub mod advise;
+pub mod remap;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -8,9 +11,12 @@ use linux_abi::{Errno, Result};
 use platform::{Action, GUEST_HIGHEST, STUB_RANGE};
 
 use super::account;
-use super::placement::is_guest_range;
-use super::space::Plan;
-use super::vma::{page_up, Backing, VmFlags, VmName, Vma, VmaTable, PAGE, PROT_ALL, PROT_WRITE};
+use super::placement::{is_guest_range, GUARD_GAP};
+use super::space::{Fill, Plan};
+use super::vma::{
+    page_down, page_up, Backing, VmFlags, VmName, Vma, VmaTable, PAGE, PROT_ALL, PROT_NONE, PROT_READ,
+    PROT_WRITE,
+};
 
 /// Where a mapping is to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +36,9 @@ pub enum Where {
 pub struct MemLimits {
     pub address_space: u64,
     pub data: u64,
+    /// What may be locked; `u64::MAX` also for who may lock all.
+    pub lock: u64,
+    pub stack: u64,
 }
 
 /// A mapping to make. `start` and `end` of `vma` are filled in by the plan: give it as `0..len`.
@@ -38,6 +47,24 @@ pub struct NewMap {
     pub at: Where,
     /// The descriptor that the host maps, and whether the host's mapping is shared too.
     pub host_file: Option<(Arc<OwnedFd>, bool)>,
+    /// Its pages are to be there at once (`MAP_POPULATE`).
+    pub populate: bool,
+}
+
+/// The advice by which the host fills pages in.
+const MADV_POPULATE_READ: i32 = 22;
+const MADV_POPULATE_WRITE: i32 = 23;
+
+/// What fills a part of a mapping in as mlock(2) does; `None` where there is nothing to fill.
+fn fill(v: &Vma, start: u64, end: u64) -> Option<Action> {
+    let advice = match v.prot {
+        // Reserved whole, and filled as it is used.
+        _ if v.name == VmName::Stack => return None,
+        prot if prot & PROT_WRITE != 0 && !v.shared() => MADV_POPULATE_WRITE,
+        prot if prot & PROT_READ != 0 => MADV_POPULATE_READ,
+        _ => return None,
+    };
+    Some(Action::Advise { addr: start, len: end - start, advice })
 }
 
 /// Splits a range around the platform's own.
@@ -58,18 +85,23 @@ impl VmaTable {
         Ok(())
     }
 
+    /// `EAGAIN` where `more` bytes of locked memory are too many.
+    fn check_lock(&self, more: u64, limits: &MemLimits) -> Result<()> {
+        if limits.lock != u64::MAX && self.totals().locked.saturating_add(more) > limits.lock {
+            return Err(Errno::EAGAIN);
+        }
+        Ok(())
+    }
+
     /// mmap(2). The value is the address.
     pub fn plan_map(&mut self, new: NewMap, limits: &MemLimits) -> Result<Plan> {
-        let NewMap { mut vma, at, host_file } = new;
+        let NewMap { mut vma, at, host_file, populate } = new;
+        vma.flags |= self.lock_future;
         let len = vma.end;
         let replaced = match at {
             Where::Fixed(a) => self.overlapping(a, a.saturating_add(len)).map(Vma::len).sum(),
             _ => 0,
         };
-        self.check_room(len.saturating_sub(replaced), 2, limits.address_space)?;
-        if vma.is_data() {
-            self.check_data(len, limits)?;
-        }
         let start = match at {
             Where::Hint(a) => self.place(a, len, false).ok_or(Errno::ENOMEM)?,
             Where::Low(a) => self.place(a, len, true).ok_or(Errno::ENOMEM)?,
@@ -83,6 +115,14 @@ impl VmaTable {
                 a
             }
         };
+        if vma.flags.contains(VmFlags::LOCKED) {
+            self.check_lock(len, limits)?;
+        }
+        self.check_room(len.saturating_sub(replaced), 2, limits.address_space)?;
+        self.check_unsealed(start, start + len)?;
+        if vma.is_data() {
+            self.check_data(len, limits)?;
+        }
         (vma.start, vma.end) = (start, start + len);
         let host_shared = host_file.as_ref().is_some_and(|f| f.1);
         let mut flags = if host_shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
@@ -103,9 +143,13 @@ impl VmaTable {
             flags,
             file: host_file.map(|(fd, _)| (fd, offset)),
         };
+        let locked = vma.flags & (VmFlags::LOCKED | VmFlags::LOCKONFAULT) == VmFlags::LOCKED;
+        let mut actions = vec![action];
+        actions.extend(if populate || locked { fill(&vma, start, start + len) } else { None });
         Ok(Plan {
             ranges: vec![(start, start + len)],
-            actions: vec![action],
+            fill: Fill { count: actions.len() - 1, failed: None },
+            actions,
             cost,
             commit: Box::new(move |t| {
                 t.insert(vma);
@@ -124,11 +168,13 @@ impl VmaTable {
             return Ok(Plan::done(0));
         }
         self.check_room(0, 1, u64::MAX)?;
+        self.check_unsealed(start, end)?;
         let parts = outside_stub(start, end);
         Ok(Plan {
             actions: parts.iter().map(|p| Action::Unmap { addr: p.0, len: p.1 - p.0 }).collect(),
             ranges: parts,
             cost: 0,
+            fill: Fill::default(),
             commit: Box::new(move |t| {
                 drop(t.remove(start, end));
                 Ok(0)
@@ -136,7 +182,7 @@ impl VmaTable {
         })
     }
 
-    /// mprotect(2). Up to a hole it takes effect, then it is `ENOMEM`.
+    /// mprotect(2). What comes before a hole, or before a mapping that refuses, is changed; then it fails.
     pub fn plan_protect(&mut self, start: u64, len: u64, prot: i32, limits: &MemLimits) -> Result<Plan> {
         if len == 0 {
             return Ok(Plan::done(0));
@@ -145,64 +191,94 @@ impl VmaTable {
         if self.is_busy(start, end) {
             return Ok(Plan { ranges: vec![(start, end)], ..Plan::done(0) });
         }
-        let to = self.covered_to(start, end);
-        if to <= start {
-            return Err(Errno::ENOMEM);
+        let (mut to, mut result) = (self.covered_to(start, end), Ok(0));
+        if to < end {
+            result = Err(Errno::ENOMEM);
         }
-        if self.overlapping(start, to).any(|v| prot & !v.max_prot != 0) {
-            return Err(Errno::EACCES);
+        let mut data = 0;
+        for v in self.overlapping(start, to) {
+            let more = v.end.min(to) - v.start.max(start);
+            let becomes_data =
+                prot & PROT_WRITE != 0 && !v.shared() && !v.is_data() && !v.flags.contains(VmFlags::STACK);
+            let refused = if prot & !v.max_prot != 0 {
+                Some(Errno::EACCES)
+            } else if v.flags.contains(VmFlags::SEALED) {
+                Some(Errno::EPERM)
+            } else if becomes_data && self.check_data(data + more, limits).is_err() {
+                Some(Errno::ENOMEM)
+            } else {
+                None
+            };
+            if let Some(e) = refused {
+                (to, result) = (v.start.max(start), Err(e));
+                break;
+            }
+            data += if becomes_data { more } else { 0 };
         }
-        if self.overlapping(start, to).all(|v| v.prot == prot) && to == end {
-            return Ok(Plan::done(0));
+        if to <= start || self.overlapping(start, to).all(|v| v.prot == prot) {
+            return result.map(Plan::done);
         }
         self.check_room(0, 2, u64::MAX)?;
-        if prot & PROT_WRITE != 0 && limits.data != u64::MAX {
-            let more = self
-                .overlapping(start, to)
-                .filter(|v| !v.shared() && !v.is_data())
-                .map(|v| v.end.min(to) - v.start.max(start))
-                .sum();
-            self.check_data(more, limits)?;
-        }
         Ok(Plan {
             ranges: vec![(start, to)],
             actions: vec![Action::Protect { addr: start, len: to - start, prot }],
             cost: if account::strict() && prot & PROT_WRITE != 0 { self.uncharged(start, to) } else { 0 },
+            fill: Fill::default(),
             commit: Box::new(move |t| {
                 t.change(start, to, |v| v.prot = prot);
-                if to < end {
-                    Err(Errno::ENOMEM)
-                } else {
-                    Ok(0)
-                }
+                result
             }),
         })
     }
 
-    /// madvise(2), for advice that the host is to hear.
-    pub fn plan_advise(&mut self, start: u64, len: u64, advice: i32) -> Result<Plan> {
-        let end = range_end(start, len).ok_or(Errno::EINVAL)?;
+    /// Where mprotect(2) with `PROT_GROWSDOWN` begins.
+    pub fn growing_start(&self, addr: u64, end: u64) -> Result<u64> {
+        let v = self.find_after(addr).filter(|v| v.start < end).ok_or(Errno::ENOMEM)?;
+        if v.flags.contains(VmFlags::STACK) {
+            Ok(v.start)
+        } else {
+            Err(Errno::EINVAL)
+        }
+    }
+
+    /// A fault at `addr`, where nothing is mapped: the mapping behind it grows down to it, if it is one that does. As
+    /// `expand_downwards` of Linux, with the same distance to what lies below.
+    pub fn plan_growth(&mut self, addr: u64, limits: &MemLimits) -> Result<Plan> {
+        let start = page_down(addr);
+        let above = self.find_after(addr).filter(|v| v.start > addr && v.flags.contains(VmFlags::STACK));
+        let above = above.ok_or(Errno::EFAULT)?;
+        let (end, top) = (above.start, above.end);
         if self.is_busy(start, end) {
             return Ok(Plan { ranges: vec![(start, end)], ..Plan::done(0) });
         }
-        let mut parts: Vec<(u64, u64)> = Vec::new();
-        for v in self.overlapping(start, end) {
-            let (a, b) = (v.start.max(start), v.end.min(end));
-            if v.flags.contains(VmFlags::LOCKED) && matches!(advice, libc::MADV_DONTNEED | libc::MADV_FREE) {
-                return Err(Errno::EINVAL);
-            }
-            match parts.last_mut() {
-                Some(p) if p.1 == a => p.1 = b,
-                _ => parts.push((a, b)),
-            }
+        let mut vma = above.clone();
+        if vma.file.is_some() || !is_guest_range(start, end - start) || top - start > limits.stack {
+            return Err(Errno::ENOMEM);
         }
-        let whole = parts == [(start, end)];
-        let result = if whole { Ok(0) } else { Err(Errno::ENOMEM) };
+        let near = self.find_before(start).filter(|v| start - v.end.min(start) < GUARD_GAP);
+        if near.is_some_and(|v| v.prot != PROT_NONE && !v.flags.contains(VmFlags::STACK)) {
+            return Err(Errno::ENOMEM);
+        }
+        self.check_room(end - start, 1, limits.address_space)?;
+        if vma.flags.contains(VmFlags::LOCKED) {
+            self.check_lock(end - start, limits)?;
+        }
+        (vma.start, vma.end) = (start, end);
         Ok(Plan {
-            actions: parts.iter().map(|p| Action::Advise { addr: p.0, len: p.1 - p.0, advice }).collect(),
-            ranges: parts,
-            cost: 0,
-            commit: Box::new(move |_| result),
+            ranges: vec![(start, end)],
+            actions: vec![Action::Map {
+                addr: start,
+                len: end - start,
+                prot: vma.prot,
+                flags: libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                file: None,
+            }],
+            cost: if vma.costs() { end - start } else { 0 },
+            fill: Fill::default(),
+            commit: Box::new(move |t| {
+                t.insert(vma);
+                Ok(0)
+            }),
         })
     }
 
@@ -223,10 +299,14 @@ impl VmaTable {
             return Ok(Plan::done(to));
         }
         if to < old {
+            if self.check_unsealed(end, from).is_err() {
+                return Ok(Plan::done(old));
+            }
             return Ok(Plan {
                 ranges,
                 actions: vec![Action::Unmap { addr: end, len: from - end }],
                 cost: 0,
+                fill: Fill::default(),
                 commit: Box::new(move |t| {
                     drop(t.remove(end, from));
                     t.layout.brk = to;
@@ -237,21 +317,26 @@ impl VmaTable {
         let room = self.check_room(end - from, 1, limits.address_space).is_ok()
             && (limits.data == u64::MAX || to - start <= limits.data)
             && is_guest_range(from, end - from)
-            && self.overlapping(from, end + PAGE).next().is_none();
+            && self.overlapping(from, end + PAGE).next().is_none()
+            && (self.lock_future.is_empty() || self.check_lock(end - from, limits).is_ok());
         if !room {
             return Ok(Plan::done(old));
         }
         let mut vma = Vma::anonymous(from, end, libc::PROT_READ | PROT_WRITE);
         vma.name = VmName::Heap;
+        vma.flags |= self.lock_future;
+        let mut actions = vec![Action::Map {
+            addr: from,
+            len: end - from,
+            prot: vma.prot,
+            flags: libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            file: None,
+        }];
+        actions.extend(if vma.flags == VmFlags::LOCKED { fill(&vma, from, end) } else { None });
         Ok(Plan {
             ranges,
-            actions: vec![Action::Map {
-                addr: from,
-                len: end - from,
-                prot: vma.prot,
-                flags: libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                file: None,
-            }],
+            fill: Fill { count: actions.len() - 1, failed: None },
+            actions,
             cost: end - from,
             commit: Box::new(move |t| {
                 t.insert(vma);
@@ -259,116 +344,6 @@ impl VmaTable {
                 Ok(to)
             }),
         })
-    }
-
-    /// mremap(2). With `try_in_place` a mapping that has room behind it grows there.
-    pub fn plan_remap(&mut self, r: &Remap, try_in_place: bool, limits: &MemLimits) -> Result<Plan> {
-        let (old, old_len, new_len) = (r.old, r.old_len, r.new_len);
-        let old_end = old.checked_add(old_len).ok_or(Errno::EINVAL)?;
-        if self.is_busy(old, old_end) {
-            return Ok(Plan { ranges: vec![(old, old_end)], ..Plan::done(0) });
-        }
-        let vma = self.find(old).ok_or(Errno::EFAULT)?.clone();
-        if r.fixed.is_none() && !r.keep_old && new_len <= old_len {
-            if !self.is_covered(old, old_end) {
-                return Err(Errno::EFAULT);
-            }
-            if new_len == old_len {
-                return Ok(Plan::done(old));
-            }
-            let mut plan = self.plan_unmap(old + new_len, old_len - new_len)?;
-            let inner = plan.commit;
-            plan.commit = Box::new(move |t| inner(t).map(|_| old));
-            return Ok(plan);
-        }
-        if vma.end < old_end || vma.name == VmName::Vdso || vma.name == VmName::Vvar {
-            return Err(Errno::EFAULT);
-        }
-        if r.keep_old && vma.file.is_some() && !vma.shared() {
-            return Err(Errno::EINVAL);
-        }
-        let grown = if r.keep_old { new_len } else { new_len.saturating_sub(old_len) };
-        self.check_room(grown, 3, limits.address_space)?;
-        if vma.is_data() {
-            self.check_data(grown, limits)?;
-        }
-        let cost = if vma.charge() > 0 { grown } else { 0 };
-        let room_behind = || {
-            vma.end == old_end
-                && is_guest_range(old, new_len)
-                && self.overlapping(old_end, old + new_len).next().is_none()
-                && !self.is_busy(old_end, old + new_len)
-        };
-        if r.fixed.is_none() && !r.keep_old && try_in_place && room_behind() {
-            let mut whole = vma.split_at_copy(old);
-            whole.end = old + new_len;
-            return Ok(Plan {
-                ranges: vec![(old, old + new_len)],
-                actions: vec![Action::Remap { old, old_len, new: old, new_len, keep_old: false }],
-                cost,
-                commit: Box::new(move |t| {
-                    t.insert(whole);
-                    Ok(old)
-                }),
-            });
-        }
-        let new = match r.fixed {
-            Some(new) => {
-                if !is_guest_range(new, new_len) || (new < old_end && old < new.saturating_add(new_len)) {
-                    return Err(Errno::EINVAL);
-                }
-                new
-            }
-            None if r.may_move => self.place(r.hint, new_len, false).ok_or(Errno::ENOMEM)?,
-            None => return Err(Errno::ENOMEM),
-        };
-        let mut actions = Vec::new();
-        let kept_len = old_len.min(new_len);
-        if kept_len < old_len {
-            actions.push(Action::Unmap { addr: old + kept_len, len: old_len - kept_len });
-        }
-        actions.push(Action::Remap { old, old_len: kept_len, new, new_len, keep_old: r.keep_old });
-        let mut moved = vma.split_at_copy(old);
-        (moved.start, moved.end) = (new, new + new_len);
-        let keep_old = r.keep_old;
-        Ok(Plan {
-            ranges: vec![(old, old_end), (new, new + new_len)],
-            actions,
-            cost,
-            commit: Box::new(move |t| {
-                if keep_old {
-                    t.change(old, old_end, |v| v.flags.remove(VmFlags::LOCKED));
-                } else {
-                    drop(t.remove(old, old_end));
-                }
-                t.insert(moved);
-                Ok(new)
-            }),
-        })
-    }
-}
-
-/// The arguments of mremap(2), rounded and checked for alignment.
-#[derive(Clone, Copy, Debug)]
-pub struct Remap {
-    pub old: u64,
-    pub old_len: u64,
-    pub new_len: u64,
-    pub may_move: bool,
-    pub fixed: Option<u64>,
-    pub keep_old: bool,
-    pub hint: u64,
-}
-
-impl Vma {
-    /// A copy that begins at `at`, which lies inside.
-    fn split_at_copy(&self, at: u64) -> Vma {
-        let mut v = self.clone();
-        if let Some(f) = &mut v.file {
-            f.offset = f.offset.wrapping_add(at - self.start);
-        }
-        v.start = at;
-        v
     }
 }
 
@@ -410,6 +385,9 @@ impl super::Mappable for SharedAnonymous {
     }
     fn name(&self) -> String {
         "/dev/zero (deleted)".to_owned()
+    }
+    fn in_memory(&self) -> bool {
+        true
     }
 }
 

@@ -62,6 +62,16 @@ pub struct Plan {
     pub cost: u64,
     /// Changes the table once the stub has acted; gives the call's value.
     pub commit: Commit,
+    /// Which of the actions only fill pages in.
+    pub fill: Fill,
+}
+
+/// The last actions of a plan that only fill pages in: the table is right whatever becomes of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fill {
+    pub count: usize,
+    /// What the call answers where they fail; `None`: as if they had not.
+    pub failed: Option<Errno>,
 }
 
 /// The last step of an operation.
@@ -70,7 +80,13 @@ pub type Commit = Box<dyn FnOnce(&mut VmaTable) -> Result<u64> + Send>;
 impl Plan {
     /// Nothing for the stub to do.
     pub fn done(value: u64) -> Plan {
-        Plan { ranges: Vec::new(), actions: Vec::new(), cost: 0, commit: Box::new(move |_| Ok(value)) }
+        Plan {
+            ranges: Vec::new(),
+            actions: Vec::new(),
+            cost: 0,
+            commit: Box::new(move |_| Ok(value)),
+            fill: Fill::default(),
+        }
     }
 }
 
@@ -89,11 +105,25 @@ pub struct Operation {
     mm: Arc<AddressSpace>,
     id: u64,
     commit: Option<Commit>,
+    /// The first action that only fills in, and what becomes of the call where it fails.
+    fills_from: usize,
+    fill_failed: Option<Errno>,
     /// Given back once the table says what it takes.
     _reserved: account::Reserved,
 }
 
 impl Operation {
+    /// Commits where the action that failed was only to fill pages in; gives the operation back where it was more.
+    pub fn finish_unfilled(self, failed: usize, why: Errno) -> std::result::Result<Result<u64>, Operation> {
+        if failed < self.fills_from {
+            return Err(self);
+        }
+        // A host that does not know the advice fills nothing in, and nothing is wrong.
+        let answer = self.fill_failed.filter(|_| why != Errno::EINVAL);
+        let done = self.finish();
+        Ok(answer.map_or(done, Err))
+    }
+
     /// Commits what the stub has done.
     pub fn finish(mut self) -> Result<u64> {
         let commit = self.commit.take().ok_or(Errno::EIO)?;
@@ -163,7 +193,7 @@ impl AddressSpace {
         if state.forking {
             return Begun::Busy;
         }
-        let Plan { ranges, actions, cost, commit } = match plan(&mut state.table) {
+        let Plan { ranges, actions, cost, commit, fill } = match plan(&mut state.table) {
             Ok(p) => p,
             Err(e) => return Begun::Done(Err(e)),
         };
@@ -180,7 +210,15 @@ impl AddressSpace {
         state.next_op += 1;
         state.table.busy.extend(ranges.iter().map(|r| (id, r.0, r.1)));
         drop(state);
-        Begun::Act(actions, Operation { mm: self.clone(), id, commit: Some(commit), _reserved: reserved })
+        let operation = Operation {
+            mm: self.clone(),
+            id,
+            commit: Some(commit),
+            fills_from: actions.len().saturating_sub(fill.count),
+            fill_failed: fill.failed,
+            _reserved: reserved,
+        };
+        Begun::Act(actions, operation)
     }
 
     /// Begins a fork: `false` while operations, or another fork, are under way (wait on [`AddressSpace::queue`]).

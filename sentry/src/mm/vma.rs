@@ -15,6 +15,7 @@ pub const PAGE: u64 = 4096;
 /// `vm.max_map_count`.
 pub const MAX_MAPS: usize = 65530;
 
+pub const PROT_NONE: i32 = libc::PROT_NONE;
 pub const PROT_READ: i32 = libc::PROT_READ;
 pub const PROT_WRITE: i32 = libc::PROT_WRITE;
 pub const PROT_EXEC: i32 = libc::PROT_EXEC;
@@ -44,11 +45,16 @@ bitflags::bitflags! {
         const DONTFORK = 8;
         /// `MADV_DONTDUMP`.
         const DONTDUMP = 16;
+        /// `MAP_GROWSDOWN`, and the stack: a fault below it makes it longer, and others keep their distance.
         const STACK = 32;
         /// `MADV_WIPEONFORK`.
         const WIPEONFORK = 64;
         /// Paid for in the sandbox's memory account, once and for all: what was writable once may hold pages.
         const CHARGED = 128;
+        /// mseal(2): it stays what it is.
+        const SEALED = 256;
+        /// `MLOCK_ONFAULT`: locked, but not filled in.
+        const LOCKONFAULT = 512;
     }
 }
 
@@ -192,6 +198,10 @@ pub struct VmaTable {
     charged: u64,
     /// Ranges whose host map an operation is changing: (operation, start, end).
     pub(super) busy: Vec<(u64, u64, u64)>,
+    /// What new mappings are besides what they ask for: `MCL_FUTURE`'s marks.
+    pub lock_future: VmFlags,
+    /// The commands of membarrier(2) that the process has registered for.
+    pub barriers: i32,
     /// All holes above this address are at most `largest_above` long: placement starts its search here.
     pub(super) search_from: u64,
     pub(super) largest_above: u64,
@@ -225,6 +235,21 @@ impl VmaTable {
     /// The mapping that holds an address.
     pub fn find(&self, addr: u64) -> Option<&Vma> {
         self.map.range(..=addr).next_back().map(|(_, v)| v).filter(|v| v.end > addr)
+    }
+    /// The first mapping that ends behind an address.
+    pub fn find_after(&self, addr: u64) -> Option<&Vma> {
+        self.find(addr).or_else(|| self.map.range(addr..).next().map(|(_, v)| v))
+    }
+    /// The last mapping that starts below an address.
+    pub fn find_before(&self, addr: u64) -> Option<&Vma> {
+        self.map.range(..addr).next_back().map(|(_, v)| v)
+    }
+    /// `EPERM` where a part of a range is sealed (mseal(2)).
+    pub fn check_unsealed(&self, start: u64, end: u64) -> Result<()> {
+        if self.overlapping(start, end).any(|v| v.flags.contains(VmFlags::SEALED)) {
+            return Err(Errno::EPERM);
+        }
+        Ok(())
     }
     /// The mappings that meet a range, in order.
     pub fn overlapping(&self, start: u64, end: u64) -> impl Iterator<Item = &Vma> {
@@ -368,10 +393,11 @@ impl VmaTable {
         for (start, end) in self.not_forked() {
             child.remove(start, end);
         }
-        // Memory locks are not inherited (mlock(2)).
+        // Memory locks are not inherited (mlock(2), mlockall(2)).
         for v in child.map.values_mut() {
-            v.flags.remove(VmFlags::LOCKED);
+            v.flags.remove(VmFlags::LOCKED | VmFlags::LOCKONFAULT);
         }
+        child.lock_future = VmFlags::empty();
         child
     }
 }

@@ -130,6 +130,14 @@ pub fn pidfd_pid(cx: &Ctx<'_>, fd: i32) -> Result<i32, Errno> {
     pidfd::group_of(&file).map(|g| g.pid).ok_or(Errno::EBADF)
 }
 
+/// The process that a pidfd stands for, if it is still there.
+pub(super) fn pidfd_group(cx: &Ctx<'_>, fd: i32) -> Result<Arc<ThreadGroup>, Errno> {
+    let file = cx.file(fd)?;
+    let meant = pidfd::group_of(&file).ok_or(Errno::EBADF)?;
+    // The number may belong to another process by now.
+    cx.kernel.group(meant.pid).filter(|g| Arc::ptr_eq(g, meant)).ok_or(Errno::ESRCH)
+}
+
 /// pidfd_send_signal(2).
 pub fn pidfd_send_signal(cx: &mut Ctx<'_>, fd: Fd, signo: i32, info: u64, flags: u32) -> SysResult {
     only(flags, 0)?;

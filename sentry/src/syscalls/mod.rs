@@ -16,6 +16,8 @@ pub mod futex;
 pub mod identity;
 pub mod ipc;
 pub mod memory;
+pub mod memory_advice;
+pub mod memory_peer;
 pub mod mqueue;
 pub mod msg;
 pub mod pipe;

@@ -9,7 +9,7 @@ use crate::kernel::ipc::shm::{self, Entry, Segment};
 use crate::kernel::ipc::{seconds, Perm, READ, WRITE};
 use crate::kernel::{mm_ops, Ctx, Stop, SysResult};
 use crate::limits::resource;
-use crate::mm::plan::{self, MemLimits, NewMap, Where};
+use crate::mm::plan::{self, NewMap, Where};
 use crate::mm::vma::{page_up, Backing, VmFlags, Vma, PAGE};
 use crate::mm::Mappable;
 
@@ -101,9 +101,9 @@ pub fn shmat(cx: &mut Ctx<'_>, id: i32, addr: u64, flags: i32) -> SysResult {
     // What may only be read is mapped privately on the host: the same pages, and no rights to win.
     let host_file = Some((segment.descriptor(true, !read_only)?, !read_only));
     vma.file = Some(Backing { map: segment, offset: 0, anonymous: false });
-    let limits = MemLimits { address_space: cx.limit(resource::AS), data: cx.limit(resource::DATA) };
+    let limits = mm_ops::limits(cx.task);
     mm_ops::run(cx, move |t| {
-        let new = NewMap { vma: vma.clone(), at, host_file: host_file.clone() };
+        let new = NewMap { vma: vma.clone(), at, host_file: host_file.clone(), populate: false };
         t.plan_map(new, &limits).map_err(|e| if e == Errno::EEXIST { Errno::EINVAL } else { e })
     })
 }

@@ -77,7 +77,7 @@ extern "C" fn on_call(_signo: i32, info: &SigInfo, uc: &mut Ucontext) {
     }
     let nr = uc.g[frame::G_RAX] & 0xffff_ffff;
     if let Some(row) = marshal::row(nr) {
-        if row.flags & ROW_LOCAL != 0 && slot.ask.load(Relaxed) == 0 {
+        if row.flags & ROW_LOCAL != 0 && slot.ask.load(Relaxed) == 0 && local::is_untold(nr, uc) {
             if let Some(call) = local::Call::of(nr, uc) {
                 if local::at_once(area, slot, uc, &call) {
                     return;

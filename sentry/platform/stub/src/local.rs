@@ -70,14 +70,22 @@ impl Call {
             sys::SCHED_YIELD => (nr, args, false),
             // Negative numbers are clocks of processes, which only the sentry knows.
             sys::CLOCK_GETTIME if args[0] & 0xffff_ffff <= MAX_CLOCK => (nr, args, false),
-            sys::MEMBARRIER if matches!(args[0] & 0xffff_ffff, 0 | 1 | 8 | 16 | 32 | 64) && args[1] == 0 => {
-                (nr, args, false)
-            }
+            sys::MEMBARRIER if args[1] & 0xffff_ffff == 0 => match args[0] & 0xffff_ffff {
+                1 | 8 | 16 | 32 | 64 => (nr, args, false),
+                // The global one by interrupts is made as the global one that waits, which bothers no other process.
+                2 => (nr, [1, 0, 0, 0, 0, 0], false),
+                _ => return None,
+            },
             sys::ARCH_PRCTL if (0x1001..=0x1004).contains(&(args[0] & 0xffff_ffff)) => (nr, args, false),
             _ => return None,
         };
         Some(Call { nr, args, sleeps })
     }
+}
+
+/// Whether the sentry need not know that the guest makes this call: it keeps count of what registers for membarrier(2).
+pub fn is_untold(nr: u64, uc: &Ucontext) -> bool {
+    nr != sys::MEMBARRIER || matches!(marshal::args(uc)[0] & 0xffff_ffff, 1 | 2 | 8 | 32)
 }
 
 /// Makes a call without asking the sentry. True: the guest goes on with its result. False: it was interrupted, which

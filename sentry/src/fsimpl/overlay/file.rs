@@ -160,6 +160,9 @@ impl Mappable for OvlMap {
     fn name(&self) -> String {
         full_path(self.place.as_ref())
     }
+    fn in_memory(&self) -> bool {
+        !self.inode.bytes_below()
+    }
 }
 
 /// An open directory. It lists what was there when the reading began, less what has been removed since; an entry's

@@ -124,14 +124,7 @@ pub(super) fn statm(s: &Subject) -> Result<Vec<u8>> {
 }
 
 pub(super) fn smaps_rollup(s: &Subject) -> Result<Vec<u8>> {
-    let mm = s.task()?.mm();
-    let kb = mm.statm().resident * 4;
-    let mut out =
-        String::from("00010000-7ffffffff000 ---p 00000000 00:00 0                              [rollup]\n");
-    for key in ["Rss", "Pss", "Private_Dirty"] {
-        let _ = writeln!(out, "{:<16}{kb:>8} kB", format!("{key}:"));
-    }
-    Ok(out.into_bytes())
+    Ok(s.task()?.mm().smaps_rollup_text().into_bytes())
 }
 
 pub(super) fn status(s: &Subject) -> Result<Vec<u8>> {

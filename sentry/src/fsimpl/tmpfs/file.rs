@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use linux_abi::{Errno, Result};
 
+use super::content::SEAL_EXEC;
 use super::{Body, TmpInode};
 use crate::fsimpl::clock::full_path;
 use crate::mm::{Mappable, Sink, Source};
@@ -86,7 +87,10 @@ impl FileOps for TmpInode {
         Ok(self.regular().map_err(|_| Errno::EINVAL)?.seals())
     }
     fn add_seals(&self, seals: u32) -> Result<()> {
-        self.regular().map_err(|_| Errno::EINVAL)?.add_seals(seals)
+        let content = self.regular().map_err(|_| Errno::EINVAL)?;
+        // What can be run, and must go on being so, must not change either (fcntl(2), F_SEAL_EXEC).
+        let runs = seals & SEAL_EXEC != 0 && self.attrs().is_ok_and(|a| a.mode() & 0o111 != 0);
+        content.add_seals(if runs { seals | RUN_SEALS } else { seals })
     }
     fn host_fd(&self) -> Option<BorrowedFd<'_>> {
         self.content().and_then(|c| c.fd())
@@ -95,6 +99,10 @@ impl FileOps for TmpInode {
         self
     }
 }
+
+/// Seals that come with `F_SEAL_EXEC`.
+const RUN_SEALS: u32 =
+    (libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE | libc::F_SEAL_FUTURE_WRITE) as u32;
 
 /// A tmpfs file as mmap(2) sees it.
 struct Mapped {
@@ -117,5 +125,8 @@ impl Mappable for Mapped {
             Some(_) => full_path(self.place.as_ref()),
             None => self.label.clone(),
         }
+    }
+    fn in_memory(&self) -> bool {
+        true
     }
 }

@@ -86,4 +86,7 @@ impl Mappable for Segment {
     fn name(&self) -> String {
         format!("/SYSV{:08x} (deleted)", self.state.lock().perm.key)
     }
+    fn in_memory(&self) -> bool {
+        true
+    }
 }
