@@ -27,8 +27,8 @@ classes! { memory vm }
 
 /// What CI runs: of each class some that ask for much.
 const SAMPLE: &[&str] = &[
-    "madvise", "malloc", "memfd", "mlock", "mmap", "mmapfork", "mprotect", "mremap", "msync", "shm", "stack",
-    "vm", "vm-segv",
+    "madvise", "malloc", "memfd", "mlock", "mmap", "mmapfork", "mprotect", "mremap", "msync", "numa",
+    "remap", "shm", "stack", "vm", "vm-segv",
 ];
 
 /// Stressors that are not compared, and why.

@@ -27,7 +27,7 @@ pub const fn make_dev(major: u32, minor: u32) -> u64 {
 pub fn full_path(place: Option<&VfsPath>) -> String {
     let Some(place) = place else { return String::new() };
     // One that was opened again through /proc/PID/fd has no place, but a name.
-    if place.dentry.parent().is_none() && !std::sync::Arc::ptr_eq(&place.dentry, place.mount.root()) {
+    if place.is_detached() {
         return String::from_utf8_lossy(&place.dentry.name()).into_owned();
     }
     let mut root = place.clone();

@@ -205,8 +205,7 @@ fn access_at(cx: &mut Ctx<'_>, dirfd: i32, path: u64, mode: u32, flags: u32) -> 
         return Ok(0);
     }
     let place = look.resolve(&text, flags & AT_SYMLINK_NOFOLLOW == 0)?;
-    if want.contains(Access::EXEC) && place.mount.options.noexec && place.inode().kind() == FileKind::Regular
-    {
+    if want.contains(Access::EXEC) && place.noexec() && place.inode().kind() == FileKind::Regular {
         return Err(Errno::EACCES.into());
     }
     permission_at(&place, &look.cred, want)?;

@@ -11,6 +11,7 @@ use crate::mm::plan::remap::Remap;
 use crate::mm::plan::{self, NewMap, Where};
 use crate::mm::vma::{page_down, page_up, Backing, VmFlags, Vma, PAGE, PROT_ALL};
 use crate::syscalls::args::Fd;
+use crate::vfs::VfsPath;
 
 /// Flags that mmap(2) has always ignored where it did not know them; `MAP_SHARED_VALIDATE` refuses all others
 /// (`LEGACY_MAP_MASK`).
@@ -83,7 +84,7 @@ pub fn mmap(cx: &mut Ctx<'_>, addr: u64, len: u64, prot: i32, flags: i32, fd: Fd
                 return Err(Errno::EACCES.into());
             }
             // What lies on a mount without programs never becomes one by being mapped.
-            let noexec = file.path.as_ref().is_some_and(|place| place.mount.options.noexec);
+            let noexec = file.path.as_ref().is_some_and(VfsPath::noexec);
             if noexec && prot & libc::PROT_EXEC != 0 {
                 return Err(Errno::EPERM.into());
             }

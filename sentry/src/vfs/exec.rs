@@ -33,7 +33,7 @@ fn open_to_run(place: VfsPath, cred: &Cred) -> Result<Arc<File>> {
         FileKind::Regular => {}
         _ => return Err(Errno::EACCES),
     }
-    if place.mount.options.noexec {
+    if place.noexec() {
         return Err(Errno::EACCES);
     }
     permission(&place.inode().attrs()?, cred, Access::EXEC)?;

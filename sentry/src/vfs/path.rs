@@ -26,6 +26,17 @@ impl VfsPath {
         Arc::ptr_eq(&self.dentry, &other.dentry) && Arc::ptr_eq(&self.mount, &other.mount)
     }
 
+    /// Whether it is a file without a place (a memfd, a pipe) that a link of `/proc/PID/fd` led to: the mount is the
+    /// link's.
+    pub fn is_detached(&self) -> bool {
+        self.dentry.parent().is_none() && !Arc::ptr_eq(&self.dentry, self.mount.root())
+    }
+
+    /// Whether it lies on a mount from which nothing is run.
+    pub fn noexec(&self) -> bool {
+        self.mount.options.noexec && !self.is_detached()
+    }
+
     /// `EROFS` where nothing may change.
     pub fn check_writable(&self) -> Result<()> {
         let options = &self.mount.options;
