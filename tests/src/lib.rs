@@ -5,12 +5,14 @@
 //! Neighbours: `tests/` (the tests that use this), `escape/` (attacks), `benches/` (times).
 
 pub mod cases;
+pub mod compare;
 pub mod procs;
 pub mod pty;
 pub mod run;
 pub mod sandbox;
 pub mod tempdir;
 
+pub use compare::Script;
 pub use run::{run, Outcome};
 pub use sandbox::{do_command, runsc, Who};
 pub use tempdir::TempDir;

@@ -1,4 +1,4 @@
-//! Programs that make terminals of their own, natively and inside; Python's own tests of terminals and processes.
+//! Programs that make terminals of their own, natively and inside.
 
 use std::fs;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use runsc_tests::run::diff;
 use runsc_tests::sandbox::{do_command_with, native_command};
-use runsc_tests::{have, run, skip, Outcome, TempDir, Who};
+use runsc_tests::{have, run, Outcome, TempDir, Who};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -210,53 +210,3 @@ fn vim_edits_under_script() {
         );
     }
 }
-
-/// Python's own tests, by name: those of one module in a process of their own.
-const SUITE: &str = r#"
-import sys, unittest
-class Result(unittest.TestResult):
-    def tell(self, test, what): lines.append(f"RESULT {test.id()} {what}")
-    def addSuccess(self, test): self.tell(test, "ok")
-    def addFailure(self, test, err): self.tell(test, "failed"); print(self._exc_info_to_string(err, test), file=sys.stderr)
-    def addError(self, test, err): self.tell(test, "failed"); print(self._exc_info_to_string(err, test), file=sys.stderr)
-    def addSkip(self, test, why): self.tell(test, "skipped")
-    def addExpectedFailure(self, test, err): self.tell(test, "ok")
-lines = []
-suite = unittest.defaultTestLoader.loadTestsFromName("test." + sys.argv[1])
-suite.run(Result())
-print("\n" + "\n".join(sorted(lines)))
-"#;
-
-/// Fails where a test that passes on Linux does not inside.
-fn python_suite(module: &str) {
-    // Debian's own Python, which the package of tests belongs to.
-    let python = "/usr/bin/python3";
-    let there = Command::new(python).args(["-c", &format!("import test.{module}")]).output();
-    if !there.is_ok_and(|o| o.status.success()) {
-        return skip("package libpython3.11-testsuite");
-    }
-    let results = |inside| {
-        let outcome = outcome(inside, python, &["-c", SUITE, module], &[]);
-        let lines: Vec<String> =
-            outcome.out().lines().filter(|l| l.starts_with("RESULT ")).map(str::to_owned).collect();
-        (lines, outcome)
-    };
-    let (native, told) = results(false);
-    assert!(native.iter().any(|l| l.ends_with(" ok")), "no test passes on Linux:\n{}", told.text());
-    let (inside, told) = results(true);
-    let passing = native.iter().filter(|l| l.ends_with(" ok"));
-    let missing: Vec<&String> = passing.filter(|l| !inside.contains(l)).collect();
-    assert!(missing.is_empty(), "these pass on Linux alone: {missing:#?}\n{}", told.text());
-}
-
-macro_rules! python {
-    ($($module:ident)*) => {
-        mod python {
-            $(#[test]
-            fn $module() {
-                super::python_suite(stringify!($module));
-            })*
-        }
-    };
-}
-python! { test_pty test_fork1 test_mmap test_thread }
