@@ -48,6 +48,46 @@ pub unsafe fn segments() {
     show("attach gone", (shmat(id, null(), 0) as isize, errno_name()));
 }
 
+/// What the calls for mappings do to attached segments.
+pub unsafe fn segment_mappings() {
+    const P: usize = 4096;
+    let id = shmget(IPC_PRIVATE, 8 * P, IPC_CREAT | 0o600);
+    let p = shmat(id, null(), 0).cast::<u8>();
+    for i in 0..8 {
+        *p.add(i * P) = i as u8;
+    }
+    let attached = |step: &str| show(step, shm_stat(id).shm_nattch);
+    let room = mmap(null_mut(), 32 * P, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0).cast::<u8>();
+    let flags = MREMAP_MAYMOVE | MREMAP_FIXED;
+    show("moved", mremap(p.cast(), 8 * P, 8 * P, flags, room) == room.cast());
+    attached("as before");
+    show("content", *room.add(3 * P));
+    ret("cut", munmap(room.add(6 * P).cast(), 2 * P));
+    attached("as before");
+    ret("hole", munmap(room.add(2 * P).cast(), P));
+    attached("two pieces");
+    ret("forget", madvise(room.cast(), 2 * P, MADV_DONTNEED));
+    show("content stays", *room.add(P));
+    ret("punch", madvise(room.add(P).cast(), P, MADV_REMOVE));
+    show("punched", *room.add(P));
+    let second = mremap(room.cast(), 0, 8 * P, flags, room.add(16 * P)).cast::<u8>();
+    show("second", second == room.add(16 * P));
+    *second.add(5 * P) = 55;
+    show("the same memory", *room.add(5 * P));
+    attached("three pieces");
+    ret("detach in the middle", shmdt(room.add(3 * P).cast()));
+    ret("detach the first", shmdt(room.cast()));
+    attached("one left");
+    ret("detach the second", shmdt(second.cast()));
+    attached("none");
+    let q = shmat(id, null(), 0).cast::<u8>();
+    show("kept", (*q.add(5 * P), *q.add(3 * P)));
+    ret("remove", shmctl(id, IPC_RMID, null_mut()));
+    let text = crate::kit::get("/proc/self/maps");
+    show("named", text.lines().any(|l| l.ends_with("/SYSV00000000 (deleted)")));
+    ret("detach", shmdt(q.cast()));
+}
+
 pub unsafe fn segment_errors() {
     let key = 0x5eed_0000 | (getpid() & 0xffff);
     ret("none", shmget(key, 4096, 0));

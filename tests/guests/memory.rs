@@ -388,6 +388,14 @@ pub unsafe fn stack() {
     let mut limit: rlimit = z();
     getrlimit(RLIMIT_STACK, &mut limit);
     show("limit", limit.rlim_cur);
+    let pid = child(|| {
+        let raised = rlimit { rlim_cur: 64 << 20, ..limit };
+        ret("raised", setrlimit(RLIMIT_STACK, &raised));
+        show("grows by 40 MiB", deep(36_000));
+        handle(SIGSEGV, SIG_DFL, 0);
+        deep(2_000_000) as i32
+    });
+    say("overflow of the raised one", end_of(pid));
 }
 
 pub unsafe fn address_limit() {

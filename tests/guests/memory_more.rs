@@ -634,3 +634,125 @@ pub unsafe fn later_writer() {
     put("f", &[b'n'; 3 * P]);
     look("another file of that name");
 }
+
+/// Where mappings go that ask for no place, or for one that cannot be had.
+pub unsafe fn placed() {
+    // So small that none is aligned for huge pages.
+    const UNIT: usize = 4 * P;
+    let map = |hint: usize, len: usize, flags: i32| {
+        mmap(hint as *mut c_void, len, RW, PRIVATE | flags, -1, 0) as usize
+    };
+    let a = map(0, 64 * UNIT, 0);
+    let b = map(0, 64 * UNIT, 0);
+    show("each below the one before", a - b);
+    munmap(a as *mut c_void, 64 * UNIT);
+    show("the hole is filled again", map(0, 64 * UNIT, 0) == a);
+    munmap((b + 8 * UNIT) as *mut c_void, 16 * UNIT);
+    show("from its top", map(0, 8 * UNIT, 0) == b + 16 * UNIT);
+    show("too large for it", map(0, 16 * UNIT, 0) < b);
+    show("hint that is free", map(b + 8 * UNIT, P, 0) == b + 8 * UNIT);
+    show("hint that is taken", map(b + 8 * UNIT, P, 0) == b + 8 * UNIT);
+    show("odd hint", map(b + 9 * UNIT + 5, P, 0) - b == 9 * UNIT);
+    // vm.mmap_min_addr is a machine's own.
+    let low = map(P, P, 0);
+    show("hint below the lowest", low <= 1 << 16);
+    munmap(low as *mut c_void, P);
+    let high = 0x7fff_ffff_e000;
+    show("hint too high", map(high, 64 * UNIT, 0) == high);
+    let first = map(0, P, MAP_32BIT);
+    show("low", (0x4000_0000..0x8000_0000).contains(&first));
+    let end = syscall(SYS_brk, 0) as usize;
+    show("the heap is not below the program", end > placed as usize || end < 1 << 32);
+    // Three programs, one after the other: nothing stays where it was.
+    let places = || {
+        let out = std::process::Command::new("cat").arg("/proc/self/maps").output().expect("cat runs");
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        let start = |end: &str| {
+            let line = text.lines().find(|l| l.ends_with(end)).unwrap_or("");
+            line.split('-').next().unwrap_or("").to_owned()
+        };
+        [start("/cat"), start("[heap]"), start("libc.so.6"), start("[stack]")]
+    };
+    let three = [places(), places(), places()];
+    for (i, what) in ["program", "heap", "library", "stack"].iter().enumerate() {
+        let moved = three[0][i] != three[1][i] && three[1][i] != three[2][i];
+        show(what, moved && !three[0][i].is_empty());
+    }
+}
+
+/// As many mappings as there may be, and one more.
+pub unsafe fn many_mappings() {
+    let pid = child(|| {
+        let pages = 140_000;
+        let p = mmap(NULL, pages * P, PROT_NONE, PRIVATE | MAP_NORESERVE, -1, 0) as *mut u8;
+        let mut done = 0;
+        let failed = loop {
+            if done == pages / 2 {
+                break "nothing".to_owned();
+            }
+            if mprotect(p.add((2 * done + 1) * P).cast(), P, PROT_READ) != 0 {
+                break crate::kit::errno_name();
+            }
+            done += 1;
+        };
+        say("in the end", failed);
+        show("about half the limit", (32_600..32_768).contains(&done));
+        ret("unmapping in the middle of one", munmap(p.add((2 * done + 10) * P).cast(), P));
+        ret("unmapping a whole one", munmap(p.add(P).cast(), P));
+        ret("everything", munmap(p.cast(), pages * P));
+        ok("and again", mmap(NULL, P, RW, PRIVATE, -1, 0) as isize);
+        0
+    });
+    say("child", end_of(pid));
+}
+
+/// Threads that map, grow, move, protect and unmap at once, while the process forks: each finds its own memory as it
+/// left it.
+pub unsafe fn parallel() {
+    const THREADS: usize = 4;
+    const ROUNDS: usize = 250;
+    let wrong = || -> usize {
+        let work = |thread: usize| unsafe {
+            let mut wrong = 0;
+            for round in 0..ROUNDS {
+                let pages = 1 + (round * 7 + thread) % 20;
+                let mark = (thread * 64 + round % 64) as u8;
+                let mut check = |good: bool| wrong += usize::from(!good);
+                let flags = if round % 3 == 0 { MAP_SHARED | MAP_ANONYMOUS } else { PRIVATE };
+                let p = mmap(NULL, pages * P, RW, flags, -1, 0) as *mut u8;
+                (0..pages).for_each(|i| *p.add(i * P) = mark);
+                check(mprotect(p.cast(), P, PROT_READ) == 0);
+                check(*p == mark);
+                check(mprotect(p.cast(), P, RW) == 0);
+                let q = mremap(p.cast(), pages * P, (pages + 3) * P, MREMAP_MAYMOVE) as *mut u8;
+                check(q as isize != -1 && (0..pages).all(|i| *q.add(i * P) == mark));
+                check(munmap(q.add(pages * P).cast(), 3 * P) == 0);
+                check(mlock(q.cast(), P) == 0 && munlock(q.cast(), P) == 0);
+                if flags == PRIVATE {
+                    check(madvise(q.cast(), P, MADV_DONTNEED) == 0 && *q == 0);
+                }
+                check((1..pages).all(|i| *q.add(i * P) == mark));
+                check(munmap(q.cast(), pages * P) == 0);
+            }
+            wrong
+        };
+        let threads: Vec<_> = (0..THREADS).map(|t| std::thread::spawn(move || work(t))).collect();
+        for round in 0..20 {
+            let own = anon(4);
+            *own = round;
+            let pid = child(|| {
+                let same = *own == round;
+                munmap(own.cast(), 4 * P);
+                let fresh = anon(2);
+                i32::from(!same || *fresh != 0)
+            });
+            if end_of(pid) != "exited 0" {
+                return usize::MAX;
+            }
+            munmap(own.cast(), 4 * P);
+        }
+        threads.into_iter().map(|t| t.join().unwrap_or(1)).sum()
+    };
+    show("wrong", wrong());
+    say("locked in the end", row("/proc/self/status", "VmLck"));
+}

@@ -20,7 +20,7 @@ macro_rules! with_cases {
                 past_the_end maps stack address_limit fork_copies
             }
             memory_more in memory_more {
-                map_order remap_more advice_table guards residency grows_down rearranged limited synced later_writer
+                map_order remap_more advice_table guards residency grows_down rearranged limited synced later_writer placed many_mappings parallel
             }
             memory_locks in memory_locks {
                 locks lock_limits memory_files sealing barriers other_process keys_and_secrets accounts
@@ -69,7 +69,7 @@ macro_rules! with_cases {
                 calls changed_calls signals memory steps events seizing
             }
             ipc in ipc {
-                segments segment_errors semaphores semaphore_waits messages posix_queues
+                segments segment_mappings segment_errors semaphores semaphore_waits messages posix_queues
             }
             futexes in futexes {
                 pi_words pi_waiters pi_limits pi_owner_dies pi_mutexes requeues robust_killed robust_exec waitv

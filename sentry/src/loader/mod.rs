@@ -66,9 +66,11 @@ const MAX_STACK: u64 = 64 << 20;
 const MIN_STACK: u64 = 256 << 10;
 /// Unmapped space between the stack and what lies below it (`stack_guard_gap`).
 const STACK_GAP: u64 = 1 << 20;
-/// How far the stack's top, the mappings' base and the heap's start are moved by chance.
-const STACK_RANDOM: u64 = 1 << 30;
-const MMAP_RANDOM: u64 = 1 << 34;
+/// Room below the stack's top for one whose limit is raised later (`MIN_GAP` of Linux).
+const STACK_ROOM: u64 = 128 << 20;
+/// How far the stack's top, the mappings' base and the heap's start are moved by chance: as far as Linux moves them.
+const STACK_RANDOM: u64 = 1 << 34;
+const MMAP_RANDOM: u64 = 1 << 40;
 const BRK_RANDOM: u64 = 32 << 20;
 
 /// Lays out a program.
@@ -88,7 +90,8 @@ pub fn load(args: ExecArgs, env: &ExecEnv<'_>) -> Result<Loaded> {
 
     let stack_size = page_up(env.stack_limit.clamp(MIN_STACK, MAX_STACK)).ok_or(Errno::ENOMEM)?;
     let stack_top = stack_top(&table, stack_size, &mut seed)?;
-    table.layout.mmap_top = page_down(stack_top - stack_size - STACK_GAP - seed.below(MMAP_RANDOM));
+    let below = (stack_size + STACK_GAP).max(STACK_ROOM);
+    table.layout.mmap_top = page_down(stack_top - below - seed.below(MMAP_RANDOM));
     table.layout.stack_top = stack_top;
 
     let program = image::Program::read(&exe, Errno::ENOEXEC)?;

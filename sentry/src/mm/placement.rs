@@ -24,7 +24,11 @@ fn gap_below(v: &Vma) -> u64 {
 impl VmaTable {
     /// A free range for `len` bytes: at `hint` where that is free, else the highest that fits below the base.
     pub fn place(&mut self, hint: u64, len: u64, low: bool) -> Option<u64> {
-        let hint = page_down(hint);
+        // A hint below what may be mapped is one for the lowest that may (round_hint_to_min).
+        let hint = match page_down(hint) {
+            0 => 0,
+            hint => hint.max(GUEST_LOWEST),
+        };
         if low {
             if hint >= LOW_RANGE.0
                 && hint.checked_add(len)? <= LOW_RANGE.1

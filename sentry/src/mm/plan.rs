@@ -51,6 +51,9 @@ pub struct NewMap {
     pub populate: bool,
 }
 
+/// How far the stack grows beyond what is asked for.
+const STACK_STEP: u64 = 1 << 20;
+
 /// The advice by which the host fills pages in.
 const MADV_POPULATE_READ: i32 = 22;
 const MADV_POPULATE_WRITE: i32 = 23;
@@ -247,6 +250,23 @@ impl VmaTable {
         let start = page_down(addr);
         let above = self.find_after(addr).filter(|v| v.start > addr && v.flags.contains(VmFlags::STACK));
         let above = above.ok_or(Errno::EFAULT)?;
+        // The stack of a program whose limit was raised grows by more than is asked for, so that signal frames and the
+        // kernel's own stores, which do not make it grow, seldom meet its end.
+        let ahead = start.saturating_sub(STACK_STEP);
+        if above.name == VmName::Stack && ahead > 0 {
+            let wide = self.plan_growth_to(ahead, addr, limits);
+            if wide.is_ok() {
+                return wide;
+            }
+        }
+        self.plan_growth_to(start, addr, limits)
+    }
+
+    fn plan_growth_to(&self, start: u64, addr: u64, limits: &MemLimits) -> Result<Plan> {
+        let above = self.find_after(addr).ok_or(Errno::EFAULT)?;
+        if self.find_after(start).is_none_or(|v| v.start != above.start) {
+            return Err(Errno::ENOMEM);
+        }
         let (end, top) = (above.start, above.end);
         if self.is_busy(start, end) {
             return Ok(Plan { ranges: vec![(start, end)], ..Plan::done(0) });
