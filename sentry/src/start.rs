@@ -367,7 +367,7 @@ fn first_program(kernel: &Arc<Kernel>, config: &SentryConfig, files: FdTable) ->
     let login = Cred::login(config.uid, config.gid, config.groups.clone());
     let login = Arc::new(login.narrowed(config.capabilities.unwrap_or(ALL_CAPS)));
     let root = kernel.mounts.root();
-    let fs = working_directory(&root, config)?;
+    let fs = working_directory(&kernel.mounts, &root, config)?;
     let init = kernel.group(INIT_PID);
     let group = new_group(kernel, config, FIRST_PID, init.as_ref().map(Arc::downgrade).unwrap_or_default());
     crate::kernel::cpu::watch_limit(kernel, &group);
@@ -433,7 +433,11 @@ fn first_thread(kernel: &Arc<Kernel>) -> Result<Arc<Thread>, Outcome> {
     }
 }
 
-fn working_directory(root: &VfsPath, config: &SentryConfig) -> Result<FsContext, Outcome> {
+fn working_directory(
+    mounts: &Arc<Namespace>,
+    root: &VfsPath,
+    config: &SentryConfig,
+) -> Result<FsContext, Outcome> {
     let look = Lookup::kernel(root.clone());
     let cwd = match look.resolve(&config.cwd, true) {
         Ok(p) if p.inode().kind() == FileKind::Dir => p,
@@ -444,7 +448,7 @@ fn working_directory(root: &VfsPath, config: &SentryConfig) -> Result<FsContext,
             return Err(Outcome::setup_failed(format!("cannot start in {name}: {error}")));
         }
     };
-    Ok(FsContext::new(root.clone(), cwd, config.umask))
+    Ok(FsContext::new(mounts.clone(), root.clone(), cwd, config.umask))
 }
 
 /// The exit codes of a shell: 127 for what is not there, 126 for what cannot be run.

@@ -10,6 +10,7 @@
     reason = "guests use the raw system interface on purpose, wrongly at times: that is what they test"
 )]
 
+mod calls;
 mod corners;
 mod creds;
 mod events;
@@ -17,11 +18,13 @@ mod exec_creds;
 mod files;
 mod files_more;
 mod futexes;
+mod inotify;
 mod ipc;
 mod kit;
 mod memory;
 mod memory_locks;
 mod memory_more;
+mod mounts;
 mod pointers;
 mod processes;
 mod random;
@@ -29,6 +32,7 @@ mod random_memory;
 mod seccomp;
 mod signals;
 mod signals_more;
+mod splices;
 mod terminal_jobs;
 mod terminals;
 mod threads;

@@ -15,6 +15,19 @@ macro_rules! with_cases {
                 permissions umasks accesses chmods times listing stats fcntls dups fallocates sendfiles flocks
                 record_locks special_files owner_through_descriptor proc_self shm_tmpfs big_files file_limits xattrs
             }
+            inotify in inotify {
+                masks_and_errors of_files of_names open_and_gone once_and_again reading limits two_processes
+            }
+            calls in calls {
+                openat2s statxs read_write_flags allocations temporary_files renames_with_flags times_by_rule attributes
+                accesses_and_syncs ranges_of_descriptors refused directory_positions
+            }
+            mounts in mounts {
+                tmpfs binds moves_and_kinds roots old_questions
+            }
+            splices in splices {
+                errors amounts waits
+            }
             memory in memory {
                 map_private map_shared map_shared_anon munmap_split protect remap advise breaks fixed map_errors
                 past_the_end maps stack address_limit fork_copies

@@ -7,6 +7,7 @@ pub mod dev;
 pub mod epoll;
 pub mod eventfd;
 pub mod host;
+pub mod inotify;
 pub mod mqueue;
 pub mod overlay;
 pub mod pidfd;
@@ -18,3 +19,7 @@ pub mod sys;
 pub mod timerfd;
 pub mod tmpfs;
 pub mod tty;
+
+/// The kinds of file systems that there are, as `/proc/filesystems` and sysfs(2) number them.
+pub const FILE_SYSTEMS: &[&str] =
+    &["sysfs", "tmpfs", "proc", "devtmpfs", "sockfs", "pipefs", "devpts", "overlay", "mqueue", "cgroup2"];

@@ -18,7 +18,7 @@ use platform::{Action, Regs, GUEST_HIGHEST};
 use crate::cred::exec::{AfterExec, FileCaps, Program, Steered};
 use crate::cred::Cred;
 use crate::mm::vma::{page_down, page_up, VmFlags, VmName, Vma, VmaTable, PAGE};
-use crate::vfs::File;
+use crate::vfs::{File, MountFlags};
 
 /// What to run.
 pub struct ExecArgs {
@@ -160,7 +160,8 @@ pub fn load(args: ExecArgs, env: &ExecEnv<'_>) -> Result<Loaded> {
 
 /// The rights that a program's file asks for. Of a script nobody asks: its interpreter is the program.
 fn asked_by(exe: &File) -> Result<Program> {
-    let Some(place) = exe.path.as_ref().filter(|place| !place.mount.options.nosuid) else {
+    let Some(place) = exe.path.as_ref().filter(|place| !place.mount.flags().contains(MountFlags::NOSUID))
+    else {
         return Ok(Program::default());
     };
     let attrs = place.inode().attrs()?;

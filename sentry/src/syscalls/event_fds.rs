@@ -8,11 +8,12 @@ use super::args::Fd;
 use super::readiness::timespec;
 use crate::cred::cap;
 use crate::fsimpl::timerfd::{Setting, TimerFd};
-use crate::fsimpl::{eventfd, pidfd, proc, signalfd, timerfd};
+use crate::fsimpl::{eventfd, inotify, pidfd, proc, signalfd, timerfd};
 use crate::kernel::{Ctx, SysResult, ThreadGroup};
 use crate::mm::UserPtr;
 use crate::signal::SigSet;
 use crate::time::NSEC;
+use crate::vfs::{permission, Access, FileKind};
 
 const NONBLOCK: u32 = libc::O_NONBLOCK as u32;
 const CLOEXEC: u32 = libc::O_CLOEXEC as u32;
@@ -102,6 +103,52 @@ pub fn signalfd4(cx: &mut Ctx<'_>, fd: Fd, mask: UserPtr<u64>, size: usize, flag
     let file = cx.file(fd.0)?;
     file.downcast::<signalfd::SignalFd>().ok_or(Errno::EINVAL)?.set_mask(mask);
     Ok(fd.0 as u64)
+}
+
+pub fn inotify_init(cx: &mut Ctx<'_>) -> SysResult {
+    inotify_init1(cx, 0)
+}
+
+pub fn inotify_init1(cx: &mut Ctx<'_>, flags: u32) -> SysResult {
+    only(flags, NONBLOCK | CLOEXEC)?;
+    let file = inotify::create(&cx.task.cred(), flags & NONBLOCK)?;
+    Ok(cx.install(file, flags & CLOEXEC != 0)? as u64)
+}
+
+pub fn inotify_add_watch(cx: &mut Ctx<'_>, fd: Fd, path: u64, mask: u32) -> SysResult {
+    use libc::{IN_DONT_FOLLOW, IN_EXCL_UNLINK, IN_MASK_ADD, IN_MASK_CREATE, IN_ONESHOT, IN_ONLYDIR};
+    const KNOWN: u32 = libc::IN_ALL_EVENTS
+        | libc::IN_UNMOUNT
+        | libc::IN_Q_OVERFLOW
+        | libc::IN_IGNORED
+        | libc::IN_ISDIR
+        | IN_ONLYDIR
+        | IN_DONT_FOLLOW
+        | IN_EXCL_UNLINK
+        | IN_MASK_ADD
+        | IN_MASK_CREATE
+        | IN_ONESHOT;
+    if mask & !KNOWN != 0 || mask & KNOWN == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let file = cx.file(fd.0)?;
+    if mask & (IN_MASK_ADD | IN_MASK_CREATE) == IN_MASK_ADD | IN_MASK_CREATE {
+        return Err(Errno::EINVAL.into());
+    }
+    let instance = file.downcast::<inotify::Inotify>().ok_or(Errno::EINVAL)?;
+    let text = cx.path(path)?;
+    let place = cx.lookup().resolve(&text, mask & IN_DONT_FOLLOW == 0)?;
+    if mask & IN_ONLYDIR != 0 && place.inode().kind() != FileKind::Dir {
+        return Err(Errno::ENOTDIR.into());
+    }
+    permission(&place.inode().attrs()?, &cx.task.cred(), Access::READ)?;
+    Ok(instance.watch(place.inode(), mask)? as u64)
+}
+
+pub fn inotify_rm_watch(cx: &mut Ctx<'_>, fd: Fd, number: i32) -> SysResult {
+    let file = cx.file(fd.0)?;
+    file.downcast::<inotify::Inotify>().ok_or(Errno::EINVAL)?.unwatch(number)?;
+    Ok(0)
 }
 
 pub fn pidfd_open(cx: &mut Ctx<'_>, pid: i32, flags: u32) -> SysResult {

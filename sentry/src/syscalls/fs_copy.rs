@@ -1,4 +1,4 @@
-//! Data from one descriptor to another: sendfile(2), copy_file_range(2), splice(2).
+//! Data from one descriptor to another: sendfile(2), copy_file_range(2), splice(2), tee(2), vmsplice(2).
 //!
 //! It goes through a buffer of the sentry. What was taken from a pipe and could not yet be written is kept with the
 //! call ([`Carry`]) while it waits.
@@ -7,22 +7,30 @@ use std::sync::Arc;
 
 use linux_abi::Errno;
 
+use crate::fsimpl::pipe::{self, Between, Pipe, Taking};
 use crate::kernel::{Ctx, Stop, SysResult};
 use crate::mm::{SliceSource, Source, UserPtr, VecSink};
 use crate::syscalls::fs_io::{
-    raise, read_file, read_once, wait_ready, write_file, write_once, At, Ranges, MAX_RW,
+    raise, read_file, read_once, wait_ready, within_size_limit, write_once, At, Ranges, MAX_RW,
 };
 use crate::syscalls::Fd;
-use crate::vfs::{attr, File, FileKind, Positioning};
+use crate::vfs::{attr, notify, File, FileKind, Positioning};
 use crate::wait_queue::PollEvents;
 
 /// Bytes that go in one step.
 const CHUNK: usize = 64 << 10;
-/// Bytes that a pipe takes whole if it takes any (`PIPE_BUF`).
-const PIPE_BUF: usize = 4096;
+/// One buffer of a pipe.
+const PAGE: usize = 4096;
 
-/// Bytes taken from a stream and not yet written.
+/// Bytes taken from a pipe and not yet written.
 struct Carry(Vec<u8>);
+
+/// Whether a transfer waits for what is not ready.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Yes,
+    No,
+}
 
 /// One side of a transfer: a file, and the guest's offset where it gave one.
 struct Side {
@@ -33,18 +41,14 @@ struct Side {
 }
 
 impl Side {
-    fn new(cx: &Ctx<'_>, fd: Fd, at: UserPtr<i64>) -> Result<Side, Errno> {
-        let file = cx.file(fd.0)?;
-        let start = match at.read_opt(&cx.mem)? {
-            None => None,
-            Some(o) => {
-                if file.ops.positioning() == Positioning::Stream {
-                    return Err(Errno::ESPIPE);
-                }
-                Some(u64::try_from(o).map_err(|_| Errno::EINVAL)?)
-            }
-        };
+    fn new(cx: &Ctx<'_>, file: Arc<File>, at: UserPtr<i64>) -> Result<Side, Errno> {
+        let start = at.read_opt(&cx.mem)?;
+        // The offset of what has none is not looked at, and never used.
+        let start = start.map(|o| u64::try_from(o).map_err(|_| Errno::EINVAL)).transpose()?;
         Ok(Side { file, at, start })
+    }
+    fn plain(file: Arc<File>) -> Side {
+        Side { file, at: UserPtr::new(0), start: None }
     }
     fn place(&self, done: u64) -> At {
         match self.start {
@@ -64,10 +68,26 @@ impl Side {
     fn seeks(&self) -> bool {
         self.file.ops.positioning() == Positioning::Offset
     }
+    fn pipe(&self) -> Option<&Arc<Pipe>> {
+        pipe::pipe_of(&self.file)
+    }
+    fn appends(&self) -> bool {
+        self.file.flags() & libc::O_APPEND as u32 != 0
+    }
+    /// Whether splice(2) knows what to do with such a file.
+    fn splices(&self) -> bool {
+        let kinds = [FileKind::Regular, FileKind::Char, FileKind::Block, FileKind::Socket, FileKind::Fifo];
+        kinds.iter().any(|k| self.is(*k))
+    }
 }
 
-/// Moves up to `len` bytes. A seekable input is read without moving its position until the bytes are written.
-fn transfer(cx: &mut Ctx<'_>, from: &Side, to: &Side, len: usize, nowait: bool) -> SysResult {
+/// Runs one step function until it is done, and writes the offsets back.
+fn transfer(
+    cx: &mut Ctx<'_>,
+    from: &Side,
+    to: &Side,
+    run: impl FnOnce(&mut Ctx<'_>, &mut Vec<u8>) -> Result<(), Stop>,
+) -> SysResult {
     if !from.file.readable() || !to.file.writable() {
         return Err(Errno::EBADF.into());
     }
@@ -76,7 +96,7 @@ fn transfer(cx: &mut Ctx<'_>, from: &Side, to: &Side, len: usize, nowait: bool) 
         Some(Ok(c)) => c.0,
         _ => Vec::new(),
     };
-    let result = move_bytes(cx, from, to, len, nowait, &mut carry);
+    let result = run(cx, &mut carry);
     let done = cx.block.progress;
     match result {
         Err(stop @ Stop::Block(_)) => {
@@ -90,99 +110,92 @@ fn transfer(cx: &mut Ctx<'_>, from: &Side, to: &Side, len: usize, nowait: bool) 
         _ => {
             from.finish(cx, done)?;
             to.finish(cx, done)?;
+            if done > 0 {
+                notify::on_file(&from.file, notify::ACCESS);
+                notify::on_file(&to.file, notify::MODIFY);
+            }
             Ok(done)
         }
     }
 }
 
-fn move_bytes(
-    cx: &mut Ctx<'_>,
-    from: &Side,
-    to: &Side,
-    len: usize,
-    nowait: bool,
-    carry: &mut Vec<u8>,
-) -> Result<(), Stop> {
-    let stream = !from.seeks();
-    while (cx.block.progress as usize) < len {
-        let left = len - cx.block.progress as usize;
-        if carry.is_empty() {
-            // A pipe that is ready takes PIPE_BUF bytes: no more is taken from a stream than surely goes on.
-            if stream && !to.seeks() && !to.file.ops.poll(&to.file).contains(PollEvents::OUT) {
-                wait(cx, &to.file, PollEvents::WRITABLE, nowait)?;
-                continue;
-            }
-            let most = if stream && !to.seeks() { PIPE_BUF } else { CHUNK };
-            let mut sink = VecSink::new(left.min(most));
-            let at = match from.place(cx.block.progress) {
-                At::Position if !stream => At::Offset(*from.file.pos.lock()),
-                at => at,
-            };
-            match read_once(&from.file, at, &mut sink) {
-                Ok(0) => return Ok(()),
-                Ok(_) => *carry = sink.data,
-                Err(Errno::EAGAIN) if cx.block.progress == 0 => {
-                    wait(cx, &from.file, PollEvents::READABLE, nowait)?;
-                    continue;
-                }
-                Err(e) => return Err(e.into()),
-            }
-        }
-        let append = to.file.flags() & libc::O_APPEND as u32 != 0;
-        let place = to.place(cx.block.progress);
-        let mut source = SliceSource(carry);
-        match write_once(&to.file, place, append, &mut source) {
-            Ok(0) => return Ok(()),
-            Ok(n) => {
-                let n = n.max(carry.len() - source.remaining());
-                carry.drain(..n);
-                cx.block.progress += n as u64;
-                if !stream {
-                    // What was not written is read again.
-                    carry.clear();
-                    if from.start.is_none() {
-                        *from.file.pos.lock() += n as u64;
-                    }
-                } else if carry.is_empty() {
-                    // One go is enough for a stream: more may take for ever to come.
-                    return Ok(());
-                }
-            }
-            Err(Errno::EAGAIN) => {
-                if !stream {
-                    carry.clear();
-                }
-                wait(cx, &to.file, PollEvents::WRITABLE, nowait && carry.is_empty())?;
-            }
-            Err(e) => {
-                if e == Errno::EPIPE && to.file.ops.sigpipe() {
-                    raise(cx, libc::SIGPIPE);
-                }
-                return Err(e.into());
-            }
-        }
-    }
-    Ok(())
-}
-
-fn wait(cx: &mut Ctx<'_>, file: &Arc<File>, events: PollEvents, nowait: bool) -> Result<(), Stop> {
-    if nowait || file.nonblocking() {
+fn wait(cx: &mut Ctx<'_>, file: &Arc<File>, events: PollEvents, how: Wait) -> Result<(), Stop> {
+    if how == Wait::No {
         return Err(Errno::EAGAIN.into());
     }
     wait_ready(cx, file, events)
 }
 
+fn broken(cx: &mut Ctx<'_>, e: Errno, to: &Side) -> Stop {
+    if e == Errno::EPIPE && to.file.ops.sigpipe() {
+        raise(cx, libc::SIGPIPE);
+    }
+    e.into()
+}
+
+/// From what can seek, up to `len` bytes. Its position moves as they are written.
+fn from_file(cx: &mut Ctx<'_>, from: &Side, to: &Side, len: usize) -> Result<(), Stop> {
+    while (cx.block.progress as usize) < len {
+        let left = len - cx.block.progress as usize;
+        let at = match from.place(cx.block.progress) {
+            At::Position => At::Offset(*from.file.pos.lock()),
+            at => at,
+        };
+        let mut sink = VecSink::new(left.min(CHUNK));
+        if read_once(&from.file, at, &mut sink)? == 0 {
+            return Ok(());
+        }
+        let place = to.place(cx.block.progress);
+        let most = within_size_limit(cx, &to.file, place, to.appends(), sink.data.len())?;
+        let mut source = SliceSource(&sink.data[..most]);
+        match write_once(&to.file, place, to.appends(), &mut source) {
+            Ok(0) => return Ok(()),
+            Ok(n) => {
+                cx.block.progress += n as u64;
+                if from.start.is_none() {
+                    *from.file.pos.lock() += n as u64;
+                }
+            }
+            // What was not written is read again.
+            Err(Errno::EAGAIN) => {
+                let how = if to.file.nonblocking() { Wait::No } else { Wait::Yes };
+                wait(cx, &to.file, PollEvents::WRITABLE, how)?;
+            }
+            Err(e) => return Err(broken(cx, e, to)),
+        }
+    }
+    Ok(())
+}
+
 pub fn sendfile(cx: &mut Ctx<'_>, out: Fd, input: Fd, offset: UserPtr<i64>, count: usize) -> SysResult {
-    let from = Side::new(cx, input, offset)?;
-    let to = Side::new(cx, out, UserPtr::new(0))?;
-    // sendfile(2): the input must be something that can be mapped, or a pipe's like since Linux 5.12 it is not.
-    if !from.seeks() || from.is(FileKind::Dir) {
+    let source = cx.file(input.0)?;
+    if !source.readable() {
+        return Err(Errno::EBADF.into());
+    }
+    if !offset.is_null() && source.ops.positioning() == Positioning::Stream {
+        return Err(Errno::ESPIPE.into());
+    }
+    let from = Side::new(cx, source, offset)?;
+    let to = Side::plain(cx.file(out.0)?);
+    if !to.file.writable() {
+        return Err(Errno::EBADF.into());
+    }
+    // The input must be something that has positions.
+    if !from.seeks() || from.is(FileKind::Dir) || !to.splices() {
         return Err(Errno::EINVAL.into());
     }
-    if to.file.flags() & libc::O_APPEND as u32 != 0 && to.seeks() {
+    if to.appends() && to.seeks() {
         return Err(Errno::EINVAL.into());
     }
-    transfer(cx, &from, &to, count.min(MAX_RW), false)
+    let count = count.min(MAX_RW);
+    match to.pipe() {
+        // As splice(2): what there is room for.
+        Some(pipe) => {
+            let wait = how(0, to.file.nonblocking());
+            transfer(cx, &from, &to, |cx, _| to_pipe(cx, &from, &to, pipe, count, wait))
+        }
+        None => transfer(cx, &from, &to, |cx, _| from_file(cx, &from, &to, count)),
+    }
 }
 
 pub fn copy_file_range(
@@ -194,38 +207,49 @@ pub fn copy_file_range(
     len: usize,
     flags: u32,
 ) -> SysResult {
+    let from = Side::new(cx, cx.file(input.0)?, in_off)?;
+    let to = Side::new(cx, cx.file(out.0)?, out_off)?;
     if flags != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let from = Side::new(cx, input, in_off)?;
-    let to = Side::new(cx, out, out_off)?;
     if from.is(FileKind::Dir) || to.is(FileKind::Dir) {
         return Err(Errno::EISDIR.into());
     }
     if !from.is(FileKind::Regular) || !to.is(FileKind::Regular) {
         return Err(Errno::EINVAL.into());
     }
-    if to.file.flags() & libc::O_APPEND as u32 != 0 {
+    if to.appends() || !from.file.readable() || !to.file.writable() {
         return Err(Errno::EBADF.into());
     }
     let pos = |s: &Side| s.start.unwrap_or_else(|| *s.file.pos.lock());
     let (a, b) = (pos(&from), pos(&to));
-    let len = len.min(MAX_RW);
+    if a.checked_add(len as u64).is_none() || b.checked_add(len as u64).is_none() {
+        return Err(Errno::EOVERFLOW.into());
+    }
+    if b.saturating_add(len as u64) > i64::MAX as u64 {
+        return Err(Errno::EFBIG.into());
+    }
+    let there = from.file.ops.size(&from.file)?.saturating_sub(a);
+    let len = len.min(MAX_RW).min(usize::try_from(there).unwrap_or(usize::MAX));
     let same = match (from.file.inode(), to.file.inode()) {
         (Some(x), Some(y)) => crate::vfs::dentry::same_inode(x, y),
         _ => false,
     };
-    if same && a < b.saturating_add(len as u64) && b < a.saturating_add(len as u64) {
+    if same && a < b + len as u64 && b < a + len as u64 {
         return Err(Errno::EINVAL.into());
     }
-    transfer(cx, &from, &to, len, false)
+    transfer(cx, &from, &to, |cx, _| from_file(cx, &from, &to, len))
 }
 
 const SPLICE_F_NONBLOCK: u32 = 2;
 const SPLICE_FLAGS: u32 = 15;
 
-fn is_pipe(file: &File) -> bool {
-    crate::fsimpl::pipe::pipe_of(file).is_some()
+fn how(flags: u32, also: bool) -> Wait {
+    if flags & SPLICE_F_NONBLOCK != 0 || also {
+        Wait::No
+    } else {
+        Wait::Yes
+    }
 }
 
 pub fn splice(
@@ -237,44 +261,231 @@ pub fn splice(
     len: usize,
     flags: u32,
 ) -> SysResult {
+    if len == 0 {
+        return Ok(0);
+    }
+    if flags & !SPLICE_FLAGS != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let (source, target) = (cx.file(input.0)?, cx.file(out.0)?);
+    let pipes = (pipe::pipe_of(&source).is_some(), pipe::pipe_of(&target).is_some());
+    if pipes.0 && !in_off.is_null() || pipes.1 && !out_off.is_null() {
+        return Err(Errno::ESPIPE.into());
+    }
+    let from = Side::new(cx, source, in_off)?;
+    let to = Side::new(cx, target, out_off)?;
+    if !from.file.readable() || !to.file.writable() {
+        return Err(Errno::EBADF.into());
+    }
+    let len = len.min(MAX_RW);
+    match (from.pipe(), to.pipe()) {
+        (Some(a), Some(b)) => {
+            let wait = how(flags, from.file.nonblocking() || to.file.nonblocking());
+            pipe_to_pipe(cx, (&from.file, a), (&to.file, b), len, Taking::Away, wait)
+        }
+        (Some(_), None) => {
+            let placed = to.start.is_some() && !to.seeks();
+            if placed || to.seeks() && to.appends() || !to.splices() {
+                return Err(Errno::EINVAL.into());
+            }
+            let wait = how(flags, from.file.nonblocking());
+            transfer(cx, &from, &to, |cx, carry| from_pipe(cx, &from, &to, len, wait, carry))
+        }
+        (None, Some(pipe)) => {
+            if from.start.is_some() && !from.seeks() || !from.splices() {
+                return Err(Errno::EINVAL.into());
+            }
+            let wait = how(flags, to.file.nonblocking());
+            transfer(cx, &from, &to, |cx, _| to_pipe(cx, &from, &to, pipe, len, wait))
+        }
+        (None, None) => Err(Errno::EINVAL.into()),
+    }
+}
+
+/// From a pipe to a file or socket: what the pipe holds, once it holds anything.
+fn from_pipe(
+    cx: &mut Ctx<'_>,
+    from: &Side,
+    to: &Side,
+    len: usize,
+    how: Wait,
+    carry: &mut Vec<u8>,
+) -> Result<(), Stop> {
+    while (cx.block.progress as usize) < len {
+        if carry.is_empty() {
+            let mut sink = VecSink::new((len - cx.block.progress as usize).min(CHUNK));
+            match read_once(&from.file, At::Position, &mut sink) {
+                Ok(0) => return Ok(()),
+                Ok(_) => *carry = sink.data,
+                Err(Errno::EAGAIN) if cx.block.progress > 0 => return Ok(()),
+                Err(Errno::EAGAIN) => {
+                    wait(cx, &from.file, PollEvents::READABLE, how)?;
+                    continue;
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+        let place = to.place(cx.block.progress);
+        let most = within_size_limit(cx, &to.file, place, false, carry.len())?;
+        let mut source = SliceSource(&carry[..most]);
+        match write_once(&to.file, place, false, &mut source) {
+            Ok(0) => return Ok(()),
+            Ok(n) => {
+                let n = n.max(most - source.remaining());
+                carry.drain(..n);
+                cx.block.progress += n as u64;
+            }
+            // What was taken goes on: it cannot be put back.
+            Err(Errno::EAGAIN) => wait(cx, &to.file, PollEvents::WRITABLE, Wait::Yes)?,
+            Err(e) => return Err(broken(cx, e, to)),
+        }
+    }
+    Ok(())
+}
+
+/// From a file or socket to a pipe: as much as there is room for, once there is any.
+fn to_pipe(
+    cx: &mut Ctx<'_>,
+    from: &Side,
+    to: &Side,
+    pipe: &Arc<Pipe>,
+    len: usize,
+    how: Wait,
+) -> Result<(), Stop> {
+    loop {
+        let room = match pipe::room(pipe) {
+            Ok(0) => {
+                wait(cx, &to.file, PollEvents::WRITABLE, how)?;
+                continue;
+            }
+            Ok(n) => n * PAGE,
+            Err(e) => return Err(broken(cx, e, to)),
+        };
+        let at = match from.place(0) {
+            At::Position if from.seeks() => At::Offset(*from.file.pos.lock()),
+            at => at,
+        };
+        // A file goes by its own pages.
+        let cut = match at {
+            At::Offset(o) => (o % PAGE as u64) as usize,
+            At::Position => 0,
+        };
+        let mut sink = VecSink::new(len.min(room - cut));
+        match read_once(&from.file, at, &mut sink) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(Errno::EAGAIN) => {
+                let how = if from.file.nonblocking() { Wait::No } else { how };
+                wait(cx, &from.file, PollEvents::READABLE, how)?;
+                continue;
+            }
+            Err(e) => return Err(e.into()),
+        }
+        let n = pipe::push_pages(pipe, &sink.data, cut).map_err(|e| broken(cx, e, to))?;
+        cx.block.progress = n as u64;
+        if from.seeks() && from.start.is_none() {
+            *from.file.pos.lock() += n as u64;
+        }
+        return Ok(());
+    }
+}
+
+fn pipe_to_pipe(
+    cx: &mut Ctx<'_>,
+    (source, from): (&Arc<File>, &Arc<Pipe>),
+    (target, to): (&Arc<File>, &Arc<Pipe>),
+    len: usize,
+    taking: Taking,
+    how: Wait,
+) -> SysResult {
+    loop {
+        match pipe::between(from, to, len, taking) {
+            Ok(Between::Moved(n)) => {
+                if n > 0 {
+                    notify::on_file(source, notify::ACCESS);
+                    notify::on_file(target, notify::MODIFY);
+                }
+                return Ok(n as u64);
+            }
+            Ok(Between::NothingYet) => wait(cx, source, PollEvents::READABLE, how)?,
+            Ok(Between::NoRoom) => wait(cx, target, PollEvents::WRITABLE, how)?,
+            Err(e) => {
+                if e == Errno::EPIPE {
+                    raise(cx, libc::SIGPIPE);
+                }
+                return Err(e.into());
+            }
+        }
+    }
+}
+
+pub fn tee(cx: &mut Ctx<'_>, input: Fd, out: Fd, len: usize, flags: u32) -> SysResult {
     if flags & !SPLICE_FLAGS != 0 {
         return Err(Errno::EINVAL.into());
     }
     if len == 0 {
         return Ok(0);
     }
-    let from = Side::new(cx, input, in_off)?;
-    let to = Side::new(cx, out, out_off)?;
-    if !is_pipe(&from.file) && !is_pipe(&to.file) {
+    let (source, target) = (cx.file(input.0)?, cx.file(out.0)?);
+    if !source.readable() || !target.writable() {
+        return Err(Errno::EBADF.into());
+    }
+    let (Some(from), Some(to)) = (pipe::pipe_of(&source), pipe::pipe_of(&target)) else {
         return Err(Errno::EINVAL.into());
-    }
-    if to.seeks() && to.file.flags() & libc::O_APPEND as u32 != 0 {
-        return Err(Errno::EINVAL.into());
-    }
-    if let (Some(a), Some(b)) =
-        (crate::fsimpl::pipe::pipe_of(&from.file), crate::fsimpl::pipe::pipe_of(&to.file))
-    {
-        if Arc::ptr_eq(a, b) {
-            return Err(Errno::EINVAL.into());
-        }
-    }
-    transfer(cx, &from, &to, len.min(CHUNK), flags & SPLICE_F_NONBLOCK != 0)
+    };
+    let wait = how(flags, source.nonblocking() || target.nonblocking());
+    pipe_to_pipe(cx, (&source, from), (&target, to), len.min(MAX_RW), Taking::Copy, wait)
 }
 
-/// vmsplice(2): as writev or readv on the pipe, since pages cannot be given away.
+/// vmsplice(2). Pages cannot be given away here, so they are copied when the call is made.
 pub fn vmsplice(cx: &mut Ctx<'_>, fd: Fd, iov: u64, count: usize, flags: u32) -> SysResult {
     if flags & !SPLICE_FLAGS != 0 {
         return Err(Errno::EINVAL.into());
     }
     let file = cx.file(fd.0)?;
-    if !is_pipe(&file) {
+    if !file.writable() && !file.readable() {
         return Err(Errno::EBADF.into());
     }
     let ranges = Ranges::many(&cx.mem, iov, count)?;
-    let nowait = flags & SPLICE_F_NONBLOCK != 0;
-    if file.writable() {
-        write_file(cx, &file, &ranges, At::Position, false, nowait)
-    } else {
-        read_file(cx, &file, &ranges, At::Position, nowait)
+    if ranges.total() == 0 {
+        return Ok(0);
+    }
+    let Some(pipe) = pipe::pipe_of(&file) else { return Err(Errno::EBADF.into()) };
+    let wait_how = how(flags, file.nonblocking());
+    if !file.writable() {
+        return read_file(cx, &file, &ranges, At::Position, wait_how == Wait::No);
+    }
+    loop {
+        let room = match pipe::room(pipe) {
+            Ok(0) => {
+                wait(cx, &file, PollEvents::WRITABLE, wait_how)?;
+                continue;
+            }
+            Ok(n) => n,
+            Err(e) => {
+                raise(cx, libc::SIGPIPE);
+                return Err(e.into());
+            }
+        };
+        let mut done = 0;
+        let mut failed = None;
+        // Each range goes by its own pages.
+        for (addr, len) in ranges.list() {
+            let cut = (addr % PAGE as u64) as usize;
+            let mut bytes = vec![0; len.min(room * PAGE)];
+            if let Err(e) = cx.mem.read(addr, &mut bytes) {
+                failed = Some(e);
+                break;
+            }
+            let n = pipe::push_pages(pipe, &bytes, cut)?;
+            done += n;
+            if n < len {
+                break;
+            }
+        }
+        return match failed {
+            Some(e) if done == 0 => Err(e.into()),
+            _ => Ok(done as u64),
+        };
     }
 }

@@ -6,6 +6,7 @@ use crate::cred::cap;
 use crate::kernel::{Ctx, SysResult};
 use crate::syscalls::Fd;
 use crate::vfs::inode::DirEntry;
+use crate::vfs::notify;
 use crate::vfs::path::{locate, PathText};
 use crate::vfs::permission;
 use crate::vfs::{File, FileKind, VfsPath};
@@ -95,6 +96,8 @@ fn list(cx: &mut Ctx<'_>, fd: Fd, out: u64, size: u32, layout: Layout) -> SysRes
     }
     cx.mem.write(out, &buf)?;
     *pos = at;
+    drop(pos);
+    notify::on_file(&file, notify::ACCESS);
     Ok(buf.len() as u64)
 }
 

@@ -13,7 +13,7 @@ use crate::mm::{is_reserved, AddressSpace, Mem, Nowhere, Sink, Source, UserBuf, 
 use crate::signal::info::SI_KERNEL;
 use crate::signal::SigInfo;
 use crate::syscalls::Fd;
-use crate::vfs::{attr, File, FileKind, Positioning};
+use crate::vfs::{attr, notify, File, FileKind, Positioning};
 use crate::wait_queue::PollEvents;
 
 /// The most bytes that one call moves (read(2): "at most 0x7ffff000").
@@ -68,6 +68,14 @@ impl Ranges {
         match self {
             Ranges::One(_, len) => *len,
             Ranges::Many(l) => l.iter().map(|s| s.1).sum(),
+        }
+    }
+
+    /// The ranges.
+    pub fn list(&self) -> Vec<(u64, usize)> {
+        match self {
+            Ranges::One(addr, len) => vec![(*addr, *len)],
+            Ranges::Many(l) => l.clone(),
         }
     }
 
@@ -214,7 +222,13 @@ pub fn read_file(cx: &mut Ctx<'_>, file: &Arc<File>, ranges: &Ranges, at: At, no
             read_once(file, at, &mut ranges.buf(&cx.mem, 0, room))
         };
         match tried {
-            Ok(n) => return Ok(n as u64),
+            Ok(n) => {
+                // Of a read of several ranges that came to the end, watchers hear too.
+                if n > 0 || matches!(ranges, Ranges::Many(_)) {
+                    notify::on_file(file, notify::ACCESS);
+                }
+                return Ok(n as u64);
+            }
             Err(Errno::EAGAIN) if !nowait && !file.nonblocking() => {
                 wait_ready(cx, file, PollEvents::READABLE)?;
             }
@@ -227,7 +241,13 @@ pub fn read_file(cx: &mut Ctx<'_>, file: &Arc<File>, ranges: &Ranges, at: At, no
 }
 
 /// How many of `len` bytes the file size limit lets through at a place; `EFBIG` with SIGXFSZ where none.
-fn within_size_limit(cx: &Ctx<'_>, file: &File, at: At, append: bool, len: usize) -> Result<usize, Errno> {
+pub fn within_size_limit(
+    cx: &Ctx<'_>,
+    file: &File,
+    at: At,
+    append: bool,
+    len: usize,
+) -> Result<usize, Errno> {
     let limit = cx.limit(resource::FSIZE);
     if limit == u64::MAX || file.inode().is_none_or(|i| i.kind() != FileKind::Regular) || len == 0 {
         return Ok(len);
@@ -277,7 +297,17 @@ pub fn write_file(
             Ok(n) if n > 0 && done + n < len && !nowait && file.ops.write_all_semantics() => {
                 cx.block.progress += n as u64;
             }
-            Ok(n) => return Ok((done + n) as u64),
+            Ok(n) => {
+                if done + n > 0 {
+                    notify::on_file(file, notify::MODIFY);
+                    // O_SYNC is O_DSYNC and more.
+                    let synced = file.flags() & libc::O_SYNC as u32;
+                    if synced != 0 && file.inode().is_some_and(|i| i.kind() == FileKind::Regular) {
+                        file.ops.sync(file, synced == libc::O_DSYNC as u32)?;
+                    }
+                }
+                return Ok((done + n) as u64);
+            }
             Err(Errno::EAGAIN) if !nowait => match wait_ready(cx, file, PollEvents::WRITABLE) {
                 Err(Stop::Errno(_)) if done > 0 => return Ok(done as u64),
                 other => other?,
@@ -368,6 +398,23 @@ fn place2(cx: &Ctx<'_>, fd: Fd, pos: i64) -> Result<(Arc<File>, At), Errno> {
     seekable(cx, fd, pos)
 }
 
+/// The flags of preadv2(2), which reading and writing take alike. `RWF_ATOMIC` and `RWF_DONTCACHE` are for file systems
+/// that have them.
+fn check_rwf(file: &File, flags: u32) -> Result<(), Errno> {
+    let known = RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND | RWF_NOAPPEND;
+    if flags & !known != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if flags & RWF_APPEND != 0 && flags & RWF_NOAPPEND != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let waits = matches!(file.inode().map(|i| i.kind()), Some(FileKind::Dir | FileKind::Char));
+    if flags & RWF_NOWAIT != 0 && waits {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    Ok(())
+}
+
 pub fn preadv2(
     cx: &mut Ctx<'_>,
     fd: Fd,
@@ -377,11 +424,9 @@ pub fn preadv2(
     _pos_high: u64,
     flags: u32,
 ) -> SysResult {
-    if flags & !(RWF_HIPRI | RWF_NOWAIT) != 0 {
-        return Err(Errno::EOPNOTSUPP.into());
-    }
     let (file, at) = place2(cx, fd, pos)?;
     let ranges = Ranges::many(&cx.mem, iov, count)?;
+    check_rwf(&file, flags)?;
     read_file(cx, &file, &ranges, at, flags & RWF_NOWAIT != 0)
 }
 
@@ -394,15 +439,13 @@ pub fn pwritev2(
     _pos_high: u64,
     flags: u32,
 ) -> SysResult {
-    let known = RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND | RWF_NOAPPEND;
-    if flags & !known != 0 {
-        return Err(Errno::EOPNOTSUPP.into());
-    }
     let (file, at) = place2(cx, fd, pos)?;
     let ranges = Ranges::many(&cx.mem, iov, count)?;
+    check_rwf(&file, flags)?;
     let append = (appends(&file) && flags & RWF_NOAPPEND == 0) || flags & RWF_APPEND != 0;
     let n = write_file(cx, &file, &ranges, at, append, flags & RWF_NOWAIT != 0)?;
-    if flags & (RWF_DSYNC | RWF_SYNC) != 0 {
+    let stays = matches!(file.inode().map(|i| i.kind()), Some(FileKind::Regular | FileKind::Block));
+    if stays && flags & (RWF_DSYNC | RWF_SYNC) != 0 {
         file.ops.sync(&file, flags & RWF_SYNC == 0)?;
     }
     Ok(n)
@@ -411,6 +454,10 @@ pub fn pwritev2(
 pub fn lseek(cx: &mut Ctx<'_>, fd: Fd, offset: i64, whence: u32) -> SysResult {
     let file = cx.file(fd.0)?;
     match file.ops.positioning() {
+        // What has a file's number and no file stays where it is (noop_llseek of Linux); a pidfd has no positions.
+        Positioning::Stream if file.label.starts_with("anon_inode:") && !file.label.contains("pidfd") => {
+            return Ok(0);
+        }
         Positioning::Stream => return Err(Errno::ESPIPE.into()),
         Positioning::Host => return Ok(file.ops.seek(&file, offset, whence)?),
         Positioning::Offset => {}
@@ -521,6 +568,7 @@ pub fn fallocate(cx: &mut Ctx<'_>, fd: Fd, mode: u32, offset: i64, len: i64) -> 
         return Err(Errno::EFBIG.into());
     }
     file.ops.allocate(&file, mode, start, count)?;
+    notify::on_file(&file, notify::MODIFY);
     Ok(0)
 }
 
@@ -534,6 +582,7 @@ pub fn ftruncate(cx: &mut Ctx<'_>, fd: Fd, size: i64) -> SysResult {
     check_size(cx, size)?;
     attr::on_write(&file, &cx.task.cred())?;
     file.ops.truncate(&file, size)?;
+    notify::on_file(&file, notify::MODIFY);
     Ok(0)
 }
 

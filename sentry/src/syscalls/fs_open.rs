@@ -10,6 +10,7 @@ use crate::kernel::{Ctx, Stop, SysResult};
 use crate::limits::resource;
 use crate::mm::UserPtr;
 use crate::syscalls::Fd;
+use crate::vfs::file::Mark;
 use crate::vfs::open::{describe, Located};
 use crate::vfs::{File, FileKind, Resolve};
 
@@ -69,8 +70,8 @@ pub fn openat2(cx: &mut Ctx<'_>, dirfd: Fd, path: u64, how: u64, size: usize) ->
     if resolve.contains(Resolve::BENEATH | Resolve::IN_ROOT) {
         return Err(Errno::EINVAL.into());
     }
-    // What is cached is not known before it is looked up: as where nothing was cached.
-    if resolve.contains(Resolve::CACHED) {
+    let changes = (libc::O_TRUNC | libc::O_CREAT | libc::O_TMPFILE & !libc::O_DIRECTORY) as u64;
+    if resolve.contains(Resolve::CACHED) && h.flags & changes != 0 {
         return Err(Errno::EAGAIN.into());
     }
     open_in(cx, dirfd.0, path, h.flags as u32, h.mode as u32, resolve)
@@ -95,10 +96,16 @@ pub fn open_located(cx: &mut Ctx<'_>, found: Located) -> Result<Arc<File>, Stop>
     let inode = found.place.inode().clone();
     if !path_only && inode.kind() == FileKind::Fifo && !is_donated(&inode) {
         let ops = crate::fsimpl::pipe::open_fifo(cx, &inode, found.flags)?;
-        return Ok(describe(found.place, ops, found.flags));
+        let file = describe(found.place, ops, found.flags);
+        file.opened();
+        return Ok(file);
     }
     if !path_only && inode.kind() == FileKind::Char {
-        return super::terminal::open(cx, found);
+        let file = super::terminal::open(cx, found)?;
+        if !file.marked(Mark::Opened) {
+            file.opened();
+        }
+        return Ok(file);
     }
     Ok(found.open()?)
 }

@@ -11,7 +11,7 @@ use crate::mm::UserPtr;
 use crate::syscalls::Fd;
 use crate::vfs::inode::{FileTime, StatFs};
 use crate::vfs::permission::permission_at;
-use crate::vfs::{Access, Attrs, File, FileKind, VfsPath};
+use crate::vfs::{Access, Attrs, File, FileKind, Mount, MountFlags, VfsPath};
 
 const AT_EMPTY_PATH: u32 = libc::AT_EMPTY_PATH as u32;
 const AT_SYMLINK_NOFOLLOW: u32 = libc::AT_SYMLINK_NOFOLLOW as u32;
@@ -139,16 +139,24 @@ pub fn statx(cx: &mut Ctx<'_>, dirfd: Fd, path: u64, flags: u32, mask: u32, out:
     }
     let what = named(cx, dirfd.0, path, flags)?;
     let a = what.attrs()?;
-    let mnt_id = match &what {
-        Named::Place(p) => p.mount.id,
-        Named::File(f) => f.path.as_ref().map_or(0, |p| p.mount.id),
+    let place = match &what {
+        Named::Place(p) => Some(p),
+        Named::File(f) => f.path.as_ref(),
     };
     let time = |t: FileTime| StatxTime { sec: t.sec, nsec: t.nsec, pad: 0 };
-    let born = a.btime != FileTime::default();
+    // What was not asked for, and would not come by itself, is not told.
+    let born = a.btime != FileTime::default() && mask & libc::STATX_BTIME != 0;
+    let mount_id =
+        if mask & libc::STATX_MNT_ID_UNIQUE != 0 { libc::STATX_MNT_ID_UNIQUE } else { libc::STATX_MNT_ID };
+    let is_root = place.is_some_and(|p| Arc::ptr_eq(&p.dentry, p.mount.root()));
+    // Nor are the two times that take trouble to tell (fill_mg_cmtime of Linux).
+    let changed = libc::STATX_CTIME | libc::STATX_MTIME;
+    let unasked = if place.is_some() && mask & changed == 0 { changed } else { 0 };
+    let told = |t: FileTime| if unasked == 0 { time(t) } else { StatxTime::default() };
     let x = Statx {
-        mask: libc::STATX_BASIC_STATS | if born { libc::STATX_BTIME } else { 0 } | libc::STATX_MNT_ID,
+        mask: libc::STATX_BASIC_STATS & !unasked | if born { libc::STATX_BTIME } else { 0 } | mount_id,
         blksize: a.blksize,
-        attributes: 0,
+        attributes: if is_root { libc::STATX_ATTR_MOUNT_ROOT as u64 } else { 0 },
         nlink: a.nlink as u32,
         uid: a.uid,
         gid: a.gid,
@@ -156,16 +164,16 @@ pub fn statx(cx: &mut Ctx<'_>, dirfd: Fd, path: u64, flags: u32, mask: u32, out:
         ino: a.ino,
         size: a.size,
         blocks: a.blocks,
-        attributes_mask: 0,
+        attributes_mask: libc::STATX_ATTR_MOUNT_ROOT as u64,
         atime: time(a.atime),
-        btime: time(a.btime),
-        ctime: time(a.ctime),
-        mtime: time(a.mtime),
+        btime: if born { time(a.btime) } else { StatxTime::default() },
+        ctime: told(a.ctime),
+        mtime: told(a.mtime),
         rdev_major: libc::major(a.rdev),
         rdev_minor: libc::minor(a.rdev),
         dev_major: libc::major(a.dev),
         dev_minor: libc::minor(a.dev),
-        mnt_id,
+        mnt_id: place.map_or(0, |p| p.mount.id),
         ..Default::default()
     };
     UserPtr::<Statx>::new(out).write(&cx.mem, &x)?;
@@ -246,9 +254,20 @@ pub fn readlinkat(cx: &mut Ctx<'_>, dirfd: Fd, path: u64, out: u64, size: i32) -
     Ok(n as u64)
 }
 
-fn to_statfs(s: &StatFs, read_only: bool) -> Statfs {
+fn to_statfs(s: &StatFs, mount: Option<&Mount>) -> Statfs {
     const ST_VALID: u64 = 0x20;
-    const ST_RELATIME: u64 = 0x1000;
+    let flags = mount.map_or(MountFlags::empty(), Mount::flags);
+    let shown = [
+        (mount.is_some_and(Mount::read_only), 1),
+        (flags.contains(MountFlags::NOSUID), 2),
+        (flags.contains(MountFlags::NODEV), 4),
+        (flags.contains(MountFlags::NOEXEC), 8),
+        (flags.contains(MountFlags::NOATIME), 1024),
+        (flags.contains(MountFlags::NODIRATIME), 2048),
+        (flags.contains(MountFlags::RELATIME), 4096),
+        (flags.contains(MountFlags::NOSYMFOLLOW), 8192),
+    ];
+    let shown: u64 = shown.iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum();
     Statfs {
         kind: s.magic,
         bsize: s.bsize,
@@ -260,7 +279,7 @@ fn to_statfs(s: &StatFs, read_only: bool) -> Statfs {
         fsid: [0, 0],
         namelen: s.namelen,
         frsize: s.bsize,
-        flags: s.flags | ST_VALID | ST_RELATIME | read_only as u64,
+        flags: s.flags | ST_VALID | shown,
         spare: [0; 4],
     }
 }
@@ -268,18 +287,18 @@ fn to_statfs(s: &StatFs, read_only: bool) -> Statfs {
 pub fn statfs(cx: &mut Ctx<'_>, path: u64, out: u64) -> SysResult {
     let text = cx.path(path)?;
     let place = cx.lookup().resolve(&text, true)?;
-    let s = to_statfs(&place.inode().statfs()?, place.mount.options.read_only);
+    let s = to_statfs(&place.inode().statfs()?, Some(&place.mount));
     UserPtr::<Statfs>::new(out).write(&cx.mem, &s)?;
     Ok(0)
 }
 
 pub fn fstatfs(cx: &mut Ctx<'_>, fd: Fd, out: u64) -> SysResult {
     let file = cx.file_any(fd.0)?;
-    let read_only = file.path.as_ref().is_some_and(|p| p.mount.options.read_only);
+    let mount = file.path.as_ref().map(|p| &*p.mount);
     let s = match file.inode() {
         Some(i) => i.statfs()?,
         None => StatFs { magic: 0x0904_1934, bsize: 4096, namelen: 255, ..Default::default() },
     };
-    UserPtr::<Statfs>::new(out).write(&cx.mem, &to_statfs(&s, read_only))?;
+    UserPtr::<Statfs>::new(out).write(&cx.mem, &to_statfs(&s, mount))?;
     Ok(0)
 }

@@ -6,6 +6,7 @@ use crate::kernel::{Ctx, SysResult};
 use crate::syscalls::fs_stat::{named, Named};
 use crate::syscalls::Fd;
 use crate::vfs::attr::xattr_permission;
+use crate::vfs::notify;
 
 const NAME_MAX: usize = 255;
 const VALUE_MAX: usize = 65536;
@@ -74,6 +75,10 @@ fn change(
     }
     xattr_permission(&a, inode, &cx.task.cred(), name, true)?;
     run(inode)?;
+    match &what {
+        Named::Place(p) => notify::on_place(p, notify::ATTRIB),
+        Named::File(f) => notify::on_file(f, notify::ATTRIB),
+    }
     Ok(0)
 }
 

@@ -8,6 +8,7 @@ pub mod fs_copy;
 pub mod fs_dir;
 pub mod fs_fcntl;
 pub mod fs_io;
+pub mod fs_mount;
 pub mod fs_open;
 pub mod fs_path;
 pub mod fs_stat;

@@ -318,11 +318,18 @@ pub fn unshare(cx: &mut Ctx<'_>, flags: u64) -> SysResult {
     if flags & libc::CLONE_VM as u64 != 0 && Arc::strong_count(&cx.task.mm()) > 2 {
         return Err(Errno::EINVAL.into());
     }
-    if flags & clone::NAMESPACES != 0 {
+    let mounts = flags & libc::CLONE_NEWNS as u64 != 0;
+    if flags & clone::NAMESPACES & !(libc::CLONE_NEWNS as u64) != 0 {
         return Err(clone::no_namespaces(cx).into());
     }
-    if flags & libc::CLONE_FS as u64 != 0 {
+    if mounts {
+        cx.task.cred().require(crate::cred::cap::SYS_ADMIN)?;
+    }
+    if mounts || flags & libc::CLONE_FS as u64 != 0 {
         cx.task.unshare_fs();
+    }
+    if mounts {
+        cx.task.fs().unshare_mounts();
     }
     if flags & libc::CLONE_FILES as u64 != 0 {
         cx.task.unshare_files();

@@ -5,7 +5,9 @@ use platform::{ArgShape, CallShape, CALLS};
 
 use crate::kernel::{Ctx, SysResult};
 use crate::syscalls::args::FromArg;
-use crate::syscalls::{fs_attr, fs_copy, fs_dir, fs_fcntl, fs_io, fs_open, fs_path, fs_stat, fs_xattr};
+use crate::syscalls::{
+    fs_attr, fs_copy, fs_dir, fs_fcntl, fs_io, fs_mount, fs_open, fs_path, fs_stat, fs_xattr,
+};
 use crate::syscalls::{futex, identity, prctl, sched, system, terminal, time};
 use crate::syscalls::{mqueue, msg, process, sem, shm, signals};
 
@@ -116,6 +118,7 @@ pub static ENTRIES: &[Entry] = &[
     call!(221, fadvise64, [V, V, V, V], fs_io::fadvise64),
     call!(257, openat, [V, S, V, V], fs_open::openat),
     call!(275, splice, [V, ins(8), V, ins(8), V, V], fs_copy::splice),
+    call!(276, tee, [V, V, V, V], fs_copy::tee),
     call!(277, sync_file_range, [V, V, V, V], fs_io::sync_file_range),
     call!(278, vmsplice, [V, iniov(2), V, V], fs_copy::vmsplice),
     call!(285, fallocate, [V, V, V, V], fs_io::fallocate),
@@ -156,10 +159,12 @@ pub static ENTRIES: &[Entry] = &[
     call!(133, mknod, [S, V, V], fs_path::mknod),
     call!(137, statfs, [S, outs(120)], fs_stat::statfs),
     call!(138, fstatfs, [V, outs(120)], fs_stat::fstatfs),
-    call!(155, pivot_root, [], fs_path::mount_denied),
+    call!(136, ustat, [V, outs(32)], fs_mount::ustat),
+    call!(139, sysfs, [V, V, V], fs_mount::sysfs),
+    call!(155, pivot_root, [S, S], fs_mount::pivot_root),
     call!(161, chroot, [S], fs_dir::chroot),
-    call!(165, mount, [], fs_path::mount_denied),
-    call!(166, umount2, [], fs_path::mount_denied),
+    call!(165, mount, [V, S, V, V, V], fs_mount::mount),
+    call!(166, umount2, [S, V], fs_mount::umount2),
     call!(188, setxattr, [S, S, inb(3), V, V], fs_xattr::setxattr),
     call!(189, lsetxattr, [S, S, inb(3), V, V], fs_xattr::lsetxattr),
     call!(190, fsetxattr, [V, S, inb(3), V, V], fs_xattr::fsetxattr),
@@ -370,6 +375,10 @@ pub static ENTRIES: &[Entry] = &[
     call!(287, timerfd_gettime, [V, outs(32)], crate::syscalls::event_fds::timerfd_gettime),
     call!(282, signalfd, [V, ins(8), V], crate::syscalls::event_fds::signalfd),
     call!(289, signalfd4, [V, ins(8), V, V], crate::syscalls::event_fds::signalfd4),
+    call!(253, inotify_init, [], crate::syscalls::event_fds::inotify_init),
+    call!(254, inotify_add_watch, [V, S, V], crate::syscalls::event_fds::inotify_add_watch),
+    call!(255, inotify_rm_watch, [V, V], crate::syscalls::event_fds::inotify_rm_watch),
+    call!(294, inotify_init1, [V], crate::syscalls::event_fds::inotify_init1),
     call!(434, pidfd_open, [V, V], crate::syscalls::event_fds::pidfd_open),
     call!(438, pidfd_getfd, [V, V, V], crate::syscalls::event_fds::pidfd_getfd),
     // --- pipes (syscalls/pipe.rs)
@@ -412,7 +421,6 @@ pub static ENTRIES: &[Entry] = &[
     call!(173, ioperm, [], system::not_permitted),
     call!(175, init_module, [], system::not_permitted),
     call!(176, delete_module, [], system::not_permitted),
-    call!(179, quotactl, [], system::not_permitted),
     call!(246, kexec_load, [], system::not_permitted),
     call!(313, finit_module, [], system::not_permitted),
     call!(320, kexec_file_load, [], system::not_permitted),

@@ -4,6 +4,7 @@ use linux_abi::{Errno, Result};
 
 use super::file::{File, Mark};
 use super::inode::{Attrs, FileKind, FileTime, InodeRef, SetAttrs};
+use super::notify;
 use super::path::VfsPath;
 use super::permission::{self, Access};
 use crate::cred::exec::FileCaps;
@@ -24,7 +25,9 @@ pub fn chmod(place: &VfsPath, cred: &Cred, mode: u32) -> Result<()> {
     if !cred.in_group(a.gid) && !cred.has(cap::FSETID) {
         perm &= !libc::S_ISGID;
     }
-    inode.set_attrs(&SetAttrs { perm: Some(perm), ..Default::default() })
+    inode.set_attrs(&SetAttrs { perm: Some(perm), ..Default::default() })?;
+    notify::on_place(place, notify::ATTRIB);
+    Ok(())
 }
 
 /// The bits that stay of a file whose owner or content changes: set-user-id goes, set-group-id where it means that.
@@ -53,6 +56,9 @@ pub fn chown(place: &VfsPath, cred: &Cred, uid: Option<u32>, gid: Option<u32>) -
     let drop_bits = inode.kind() != FileKind::Dir && kept != a.perm;
     inode.set_attrs(&SetAttrs { uid, gid, perm: drop_bits.then_some(kept), ..Default::default() })?;
     drop_capabilities(inode);
+    if uid.is_some() || gid.is_some() || drop_bits {
+        notify::on_place(place, notify::ATTRIB);
+    }
     Ok(())
 }
 
@@ -85,7 +91,16 @@ pub fn utimes(place: &VfsPath, cred: &Cred, atime: NewTime, mtime: NewTime) -> R
         NewTime::Omit => None,
         NewTime::At(t) => Some(t),
     };
-    inode.set_attrs(&SetAttrs { atime: pick(atime), mtime: pick(mtime), ..Default::default() })
+    inode.set_attrs(&SetAttrs { atime: pick(atime), mtime: pick(mtime), ..Default::default() })?;
+    notify::on_place(
+        place,
+        match (atime, mtime) {
+            (_, NewTime::Omit) => notify::ACCESS,
+            (NewTime::Omit, _) => notify::MODIFY,
+            _ => notify::ATTRIB,
+        },
+    );
+    Ok(())
 }
 
 /// truncate(2).
@@ -100,6 +115,7 @@ pub fn truncate(place: &VfsPath, cred: &Cred, size: u64) -> Result<()> {
     let perm = kept_after_write(&a, cred);
     place.inode().set_attrs(&SetAttrs { size: Some(size), perm, ..Default::default() })?;
     drop_capabilities(place.inode());
+    notify::on_place(place, notify::MODIFY | if perm.is_some() { notify::ATTRIB } else { 0 });
     Ok(())
 }
 
@@ -134,7 +150,11 @@ pub fn on_write(file: &File, cred: &Cred) -> Result<()> {
         return Ok(());
     }
     match kept_after_write(&inode.attrs()?, cred) {
-        Some(perm) => inode.set_attrs(&SetAttrs { perm: Some(perm), ..Default::default() }),
+        Some(perm) => {
+            inode.set_attrs(&SetAttrs { perm: Some(perm), ..Default::default() })?;
+            notify::on_file(file, notify::ATTRIB);
+            Ok(())
+        }
         None => Ok(()),
     }
 }

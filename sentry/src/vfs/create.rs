@@ -2,7 +2,9 @@
 
 use linux_abi::{Errno, Result};
 
+use super::dentry::Naming;
 use super::inode::{CachePolicy, FileKind, NewNode, Owner};
+use super::notify;
 use super::path::VfsPath;
 use super::permission::{self, Access};
 use super::walk::Lookup;
@@ -59,16 +61,18 @@ pub fn make_in(look: &Lookup, dir: &VfsPath, name: &[u8], node: &NewNode, mode: 
     // What a directory said is asked anew by the file system itself, which gives EEXIST.
     let inode = dir.inode().create(name, node, owner)?;
     let policy = dir.inode().cache_policy();
-    Ok(VfsPath { mount: dir.mount.clone(), dentry: dir.dentry.found(name, inode, policy) })
+    let dentry = dir.dentry.found(name, inode, policy);
+    notify::in_dir(&dir.dentry, notify::CREATE, name, dentry.inode());
+    Ok(VfsPath { mount: dir.mount.clone(), dentry })
 }
 
 /// Makes a regular file without a name (`O_TMPFILE`).
-pub fn make_unnamed(look: &Lookup, dir: &VfsPath, mode: u32) -> Result<VfsPath> {
+pub fn make_unnamed(look: &Lookup, dir: &VfsPath, mode: u32, naming: Naming) -> Result<VfsPath> {
     check_add(look, dir, b"")?;
     let owner = owner_in(look, dir, &NewNode::Regular, mode)?;
     let inode = dir.inode().create_unnamed(owner)?;
     let label = format!("#{}", inode.attrs()?.ino);
-    Ok(VfsPath { mount: dir.mount.clone(), dentry: dir.dentry.unnamed(inode, label.as_bytes()) })
+    Ok(VfsPath { mount: dir.mount.clone(), dentry: dir.dentry.unnamed(inode, label.as_bytes(), naming) })
 }
 
 impl Lookup {
@@ -115,6 +119,8 @@ impl Lookup {
         dir.inode().link(&name, old.inode())?;
         let policy = dir.inode().cache_policy();
         dir.dentry.found(&name, old.inode().clone(), policy);
+        notify::on_inode(old.inode(), notify::ATTRIB);
+        notify::in_dir(&dir.dentry, notify::CREATE, &name, old.inode());
         Ok(())
     }
 }

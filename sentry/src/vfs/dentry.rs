@@ -5,14 +5,14 @@
 //! into the inode, as Linux holds `i_rwsem`) is taken before `entries` and `link`, which are held for moments only.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU8, AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use linux_abi::{Errno, Result};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
-use super::inode::{CachePolicy, InodeRef};
-use super::notes;
+use super::inode::{CachePolicy, FileKind, InodeRef};
+use super::{notes, notify};
 
 /// How many entries the cache holds before unused ones are thrown out.
 pub const MAX_CACHED: usize = 100_000;
@@ -24,10 +24,16 @@ static CACHED: AtomicUsize = AtomicUsize::new(0);
 
 /// The name was removed or replaced while somebody still holds the dentry.
 const UNLINKED: u8 = 1;
-/// Something is mounted here.
-const MOUNTED: u8 = 2;
 /// A file made without a name (`O_TMPFILE`), to which linkat(2) may give one.
 const LINKABLE: u8 = 4;
+
+/// Whether a file made without a name may be given one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    Later,
+    /// `O_EXCL`.
+    Never,
+}
 
 /// What the policy hides, as a tree of names below a directory.
 #[derive(Default)]
@@ -88,6 +94,8 @@ pub struct Dentry {
     entries: Mutex<HashMap<Box<[u8]>, Entry>>,
     dir: Mutex<()>,
     state: AtomicU8,
+    /// How many mounts, in all trees of them, cover this.
+    mounts: AtomicU32,
     hide: Option<Arc<HideNode>>,
 }
 
@@ -104,6 +112,7 @@ impl Dentry {
             entries: Mutex::default(),
             dir: Mutex::new(()),
             state: AtomicU8::new(0),
+            mounts: AtomicU32::new(0),
             hide,
         })
     }
@@ -119,9 +128,10 @@ impl Dentry {
     }
 
     /// A dentry for a file made in this directory without a name (`O_TMPFILE`).
-    pub fn unnamed(self: &Arc<Dentry>, inode: InodeRef, label: &[u8]) -> Arc<Dentry> {
+    pub fn unnamed(self: &Arc<Dentry>, inode: InodeRef, label: &[u8], naming: Naming) -> Arc<Dentry> {
         let d = Dentry::make(label, Some(self.clone()), inode, None);
-        d.state.store(UNLINKED | LINKABLE, Ordering::Relaxed);
+        let linkable = if naming == Naming::Later { LINKABLE } else { 0 };
+        d.state.store(UNLINKED | linkable, Ordering::Relaxed);
         d
     }
 
@@ -153,14 +163,10 @@ impl Dentry {
         self.state.load(Ordering::Relaxed) & LINKABLE != 0
     }
     pub fn mounted(&self) -> bool {
-        self.state.load(Ordering::Relaxed) & MOUNTED != 0
+        self.mounts.load(Ordering::Relaxed) > 0
     }
-    pub(super) fn set_mounted(&self, on: bool) {
-        if on {
-            self.state.fetch_or(MOUNTED, Ordering::Relaxed);
-        } else {
-            self.state.fetch_and(!MOUNTED, Ordering::Relaxed);
-        }
+    pub(super) fn count_mount(&self, n: i32) {
+        self.mounts.fetch_add(n as u32, Ordering::Relaxed);
     }
     pub(super) fn hide_node(&self) -> Option<Arc<HideNode>> {
         self.hide.clone()
@@ -225,6 +231,14 @@ impl Dentry {
         }
         let _dir = self.lock_dir();
         self.child_locked(name)
+    }
+
+    /// As [`Dentry::child`], but only what is known already; `EAGAIN` where that is nothing.
+    pub(super) fn cached(self: &Arc<Dentry>, name: &[u8]) -> Result<Option<Arc<Dentry>>> {
+        if self.refuses(name) {
+            return Ok(None);
+        }
+        self.believed(name, self.inode.cache_policy()).ok_or(Errno::EAGAIN)
     }
 
     /// As [`Dentry::child`], by who holds the directory's lock.
@@ -399,6 +413,10 @@ pub fn same_inode(a: &InodeRef, b: &InodeRef) -> bool {
 
 impl Drop for Dentry {
     fn drop(&mut self) {
+        let last = notify::watched() && self.unlinked();
+        if last && (self.inode.kind() == FileKind::Dir || self.inode.attrs().is_ok_and(|a| a.nlink == 0)) {
+            notify::gone(&self.inode);
+        }
         let entries = std::mem::take(self.entries.get_mut());
         CACHED.fetch_sub(entries.len(), Ordering::Relaxed);
         // A long chain of parents is let go one by one: a guest can make it deeper than our stack.

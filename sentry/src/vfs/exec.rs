@@ -6,6 +6,7 @@ use linux_abi::{Errno, Result};
 
 use super::file::File;
 use super::inode::FileKind;
+use super::notify;
 use super::open::open_inode;
 use super::path::VfsPath;
 use super::permission::{permission, Access};
@@ -40,5 +41,7 @@ fn open_to_run(place: VfsPath, cred: &Cred) -> Result<Arc<File>> {
     let claim = text_busy::running(place.inode())?;
     let file = open_inode(place, libc::O_RDONLY as u32)?;
     file.keep(claim);
+    file.opened();
+    notify::on_file(&file, notify::ACCESS);
     Ok(file)
 }

@@ -9,6 +9,7 @@ use linux_abi::{Errno, Result};
 use parking_lot::Mutex;
 
 use super::inode::{DirEntry, InodeRef};
+use super::notify;
 use super::path::VfsPath;
 use super::text_busy::Claim;
 use crate::mm::{Mappable, Mem, Sink, Source};
@@ -180,6 +181,8 @@ pub enum Mark {
     SetIdsDropped = 2,
     /// Its open(2) made the file (`F_CREATED_QUERY`).
     Created = 4,
+    /// Watchers of the file have been told that it was opened, and are to be told that it is closed.
+    Opened = 8,
 }
 
 impl File {
@@ -247,6 +250,11 @@ impl File {
         self.marks.load(Ordering::Relaxed) & bit != 0
             || self.marks.fetch_or(bit, Ordering::Relaxed) & bit != 0
     }
+    /// Tells watchers that it was opened; its end will be told too.
+    pub fn opened(&self) {
+        self.mark(Mark::Opened);
+        notify::on_file(self, notify::OPEN);
+    }
     /// As the owner of locks that go with it.
     pub fn lock_owner(&self) -> super::locks::Owner {
         super::locks::Owner::File(std::ptr::from_ref(self) as usize)
@@ -264,6 +272,10 @@ impl Drop for File {
     fn drop(&mut self) {
         if self.marked(Mark::Locked) {
             super::locks::release_owner(self.lock_owner());
+        }
+        if self.marked(Mark::Opened) {
+            let how = if self.writable() { notify::CLOSE_WRITE } else { notify::CLOSE_NOWRITE };
+            notify::on_file(self, how);
         }
         let ops = self.ops.clone();
         ops.release(self);

@@ -172,6 +172,10 @@ pub trait Inode: Send + Sync + Any {
     fn create(&self, _name: &[u8], _node: &NewNode, _owner: Owner) -> Result<InodeRef> {
         Err(Errno::EPERM)
     }
+    /// Whether device nodes, which open nothing of the host's, may be made in this directory.
+    fn keeps_devices(&self) -> bool {
+        false
+    }
     /// A regular file without a name (`O_TMPFILE`).
     fn create_unnamed(&self, _owner: Owner) -> Result<InodeRef> {
         Err(Errno::EOPNOTSUPP)

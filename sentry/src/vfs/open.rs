@@ -6,13 +6,15 @@ use std::sync::Arc;
 use linux_abi::{Errno, Result};
 
 use super::create;
+use super::dentry::Naming;
 use super::file::{File, FileOps, Mark, Positioning};
 use super::inode::{FileKind, NewNode, SetAttrs};
-use super::notes;
+use super::mount::MountFlags;
 use super::path::VfsPath;
 use super::permission::{self, Access};
 use super::text_busy;
 use super::walk::{Last, Lookup, Resolve, Walker};
+use super::{notes, notify};
 use crate::cred::Cred;
 
 const O_CREAT: u32 = libc::O_CREAT as u32;
@@ -118,14 +120,16 @@ impl Lookup {
 
     fn locate_unnamed(&self, path: &[u8], flags: u32, mode: u32, how: Resolve) -> Result<Located> {
         // O_TMPFILE needs O_DIRECTORY and write access (open(2)).
-        if flags & O_DIRECTORY == 0 || flags & libc::O_ACCMODE as u32 == libc::O_RDONLY as u32 {
+        let reads = flags & libc::O_ACCMODE as u32 == libc::O_RDONLY as u32;
+        if flags & O_DIRECTORY == 0 || flags & O_CREAT != 0 || reads {
             return Err(Errno::EINVAL);
         }
         let dir = self.resolve_with(path, flags & O_NOFOLLOW == 0, how)?;
         if dir.inode().kind() != FileKind::Dir {
             return Err(Errno::ENOTDIR);
         }
-        let place = create::make_unnamed(self, &dir, mode)?;
+        let naming = if flags & O_EXCL == 0 { Naming::Later } else { Naming::Never };
+        let place = create::make_unnamed(self, &dir, mode, naming)?;
         Ok(Located { place, flags: flags & !(O_DIRECTORY | O_TRUNC), made: true })
     }
 }
@@ -141,10 +145,16 @@ impl Located {
         } else {
             None
         };
+        let mut cut = false;
         if flags & O_PATH == 0 && flags & O_TRUNC != 0 && place.inode().kind() == FileKind::Regular {
             place.inode().set_attrs(&SetAttrs { size: Some(0), ..Default::default() })?;
+            cut = true;
         }
         let file = open_inode(place, flags)?;
+        file.opened();
+        if cut {
+            notify::on_file(&file, notify::MODIFY);
+        }
         if let Some(claim) = claim.filter(|_| writes) {
             file.keep(claim);
         }
@@ -201,7 +211,9 @@ pub fn check_open(place: &VfsPath, flags: u32, cred: &Cred) -> Result<()> {
     match kind {
         FileKind::Symlink => return Err(Errno::ELOOP),
         FileKind::Dir if want.contains(Access::WRITE) => return Err(Errno::EISDIR),
-        FileKind::Char | FileKind::Block if place.mount.options.nodev => return Err(Errno::EACCES),
+        FileKind::Char | FileKind::Block if place.mount.flags().contains(MountFlags::NODEV) => {
+            return Err(Errno::EACCES)
+        }
         _ => {}
     }
     permission::permission_at(place, cred, want)?;

@@ -7,6 +7,7 @@ use linux_abi::{Errno, Result};
 pub use super::dentry::Dentry;
 use super::inode::InodeRef;
 pub use super::mount::Mount;
+use super::mount::MountFlags;
 use super::notes;
 
 /// A place in the tree: mount and dentry.
@@ -34,14 +35,13 @@ impl VfsPath {
 
     /// Whether it lies on a mount from which nothing is run.
     pub fn noexec(&self) -> bool {
-        self.mount.options.noexec && !self.is_detached()
+        self.mount.flags().contains(MountFlags::NOEXEC) && !self.is_detached()
     }
 
     /// `EROFS` where nothing may change.
     pub fn check_writable(&self) -> Result<()> {
-        let options = &self.mount.options;
-        if options.read_only {
-            if options.by_policy {
+        if self.mount.read_only() {
+            if self.mount.by_policy {
                 notes::refused(notes::Refused::ReadOnly(self.clone()));
             }
             return Err(Errno::EROFS);

@@ -7,13 +7,16 @@ use parking_lot::Mutex;
 
 use super::create;
 use super::dentry::{same_inode, Dentry};
-use super::inode::FileKind;
+use super::inode::{FileKind, NewNode, Owner};
+use super::notify;
 use super::path::VfsPath;
 use super::permission::{self, Access};
 use super::walk::Lookup;
 
 pub const RENAME_NOREPLACE: u32 = 1;
 pub const RENAME_EXCHANGE: u32 = 2;
+/// Leaves a character device 0:0 under the old name, which an overlay takes for "nothing here".
+pub const RENAME_WHITEOUT: u32 = 4;
 
 /// Held over every rename, so that two of them never tie a directory into itself.
 static RENAMES: Mutex<()> = Mutex::new(());
@@ -53,7 +56,12 @@ impl Lookup {
             return Err(Errno::EBUSY);
         }
         dir.inode().unlink(&name)?;
+        let inode = child.inode().clone();
+        notify::on_inode(&inode, notify::ATTRIB);
         dir.dentry.forget(&name);
+        // Its end is told of before that of its name.
+        drop(child);
+        notify::in_dir(&dir.dentry, notify::DELETE, &name, &inode);
         Ok(())
     }
 
@@ -79,16 +87,22 @@ impl Lookup {
             return Err(Errno::ENOTEMPTY);
         }
         // Nothing is added to it any more: additions take its lock and look whether it is still linked.
-        let _inner = child.lock_dir();
+        let inner = child.lock_dir();
         dir.inode().rmdir(&name)?;
         child.set_unlinked();
+        drop(inner);
+        let inode = child.inode().clone();
         dir.dentry.forget(&name);
+        drop(child);
+        notify::in_dir(&dir.dentry, notify::DELETE, &name, &inode);
         Ok(())
     }
 
     /// renameat2(2); `to` is looked up by its own start (`newdirfd`).
     pub fn rename(&self, path: &[u8], to: &Lookup, new_path: &[u8], flags: u32) -> Result<()> {
-        if flags & !(RENAME_NOREPLACE | RENAME_EXCHANGE) != 0 || flags == RENAME_NOREPLACE | RENAME_EXCHANGE {
+        let known = RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT;
+        let alone = flags & RENAME_EXCHANGE == 0 || flags == RENAME_EXCHANGE;
+        if flags & !known != 0 || !alone {
             return Err(Errno::EINVAL);
         }
         let (dir, name, slash) = self.parent(path)?;
@@ -129,14 +143,33 @@ impl Lookup {
             // Two names of one file: nothing is to be done (rename(2)).
             return Ok(());
         }
-        dir.inode().rename(&name, new_dir.inode(), &new_name, flags)?;
+        if flags & RENAME_WHITEOUT != 0 && !dir.inode().keeps_devices() {
+            return Err(Errno::EINVAL);
+        }
+        dir.inode().rename(&name, new_dir.inode(), &new_name, flags & !RENAME_WHITEOUT)?;
+        notify::moved(&dir.dentry, &name, &new_dir.dentry, &new_name, child.inode());
+        if let (Some(t), false) = (&target, exchange) {
+            if !is_dir(t) {
+                notify::on_inode(t.inode(), notify::ATTRIB);
+            }
+        }
+        notify::on_inode(child.inode(), notify::MOVE_SELF);
         match target {
-            Some(t) if exchange => Dentry::exchanged(&child, &t),
+            Some(t) if exchange => {
+                notify::moved(&new_dir.dentry, &new_name, &dir.dentry, &name, t.inode());
+                notify::on_inode(t.inode(), notify::MOVE_SELF);
+                Dentry::exchanged(&child, &t);
+            }
             Some(t) => {
                 t.set_unlinked();
                 dir.dentry.moved(&child, &new_dir.dentry, &new_name);
             }
             None => dir.dentry.moved(&child, &new_dir.dentry, &new_name),
+        }
+        if flags & RENAME_WHITEOUT != 0 {
+            let owner = Owner { uid: self.cred.fsuid, gid: self.cred.fsgid, perm: 0 };
+            let inode = dir.inode().create(&name, &NewNode::Char(0), owner)?;
+            dir.dentry.found(&name, inode, dir.inode().cache_policy());
         }
         Ok(())
     }

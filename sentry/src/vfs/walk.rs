@@ -11,6 +11,7 @@ use linux_abi::{Errno, Result};
 use super::context::FsInner;
 use super::dentry::{Dentry, NAME_MAX};
 use super::inode::{FileKind, LinkTarget};
+use super::mount::MountFlags;
 use super::notes;
 use super::path::VfsPath;
 use super::permission;
@@ -126,6 +127,8 @@ pub struct Walker<'a> {
     /// Stop before a last `.` or `..` instead of taking it; `dots` is then which.
     keep_dots: bool,
     dots: &'static [u8],
+    /// Whether the root has been looked at: Linux lets `NO_XDEV` follow an absolute link only then (nd_jump_root).
+    root_known: bool,
 }
 
 impl<'a> Walker<'a> {
@@ -153,6 +156,7 @@ impl<'a> Walker<'a> {
             root,
             keep_dots: false,
             dots: b"",
+            root_known: path[0] == b'/' || rooted,
         })
     }
 
@@ -228,6 +232,7 @@ impl<'a> Walker<'a> {
 
     /// One directory up; the root's parent is the root.
     fn up(&mut self) -> Result<()> {
+        self.root_known = true;
         if self.at.same(&self.root) {
             if self.how.contains(Resolve::BENEATH) {
                 return Err(Errno::EXDEV);
@@ -250,13 +255,19 @@ impl<'a> Walker<'a> {
     /// What a name in the present directory leads to, mounts crossed; `None` where there is nothing.
     pub fn child(&mut self, name: &[u8]) -> Result<Option<VfsPath>> {
         permission::search(&self.at, &self.look.cred)?;
-        let dentry = self.at.dentry.child(name, Vec::new)?;
+        let dentry = match self.how.contains(Resolve::CACHED) {
+            true => self.at.dentry.cached(name)?,
+            false => self.at.dentry.child(name, Vec::new)?,
+        };
         self.enter(dentry)
     }
 
     fn child_in_text(&mut self, from: usize, to: usize) -> Result<Option<VfsPath>> {
         permission::search(&self.at, &self.look.cred)?;
         let text = &self.text;
+        if self.how.contains(Resolve::CACHED) {
+            return self.enter(self.at.dentry.cached(&text[from..to])?);
+        }
         let ahead = || {
             let names = text[from..].split(|b| *b == b'/').filter(|n| !n.is_empty() && *n != b".");
             names.take_while(|n| *n != b".." && n.len() <= NAME_MAX).take(AHEAD).collect()
@@ -279,7 +290,9 @@ impl<'a> Walker<'a> {
     /// Goes on where a symbolic link leads.
     pub fn follow(&mut self, link: VfsPath) -> Result<()> {
         self.links += 1;
-        if self.links > MAX_LINKS || self.how.contains(Resolve::NO_SYMLINKS) {
+        let refused =
+            self.how.contains(Resolve::NO_SYMLINKS) || link.mount.flags().contains(MountFlags::NOSYMFOLLOW);
+        if self.links > MAX_LINKS || refused {
             return Err(Errno::ELOOP);
         }
         // The walk may end far from here, where nobody sees that it came this way.
@@ -289,6 +302,9 @@ impl<'a> Walker<'a> {
                 let Some(first) = t.first() else { return Err(Errno::ENOENT) };
                 if *first == b'/' {
                     if self.how.contains(Resolve::BENEATH) {
+                        return Err(Errno::EXDEV);
+                    }
+                    if self.how.contains(Resolve::NO_XDEV) && !std::mem::replace(&mut self.root_known, true) {
                         return Err(Errno::EXDEV);
                     }
                     self.check_crossing(&self.root)?;
@@ -301,6 +317,7 @@ impl<'a> Walker<'a> {
             }
             LinkTarget::Place(p) => {
                 self.check_magic()?;
+                self.check_crossing(&p)?;
                 self.at = p;
                 self.after_magic()
             }

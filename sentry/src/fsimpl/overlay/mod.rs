@@ -280,6 +280,9 @@ impl Inode for OvlInode {
     fn create(&self, name: &[u8], node: &NewNode, owner: Owner) -> Result<InodeRef> {
         self.create_ovl(name, node, owner).map(|i| i as InodeRef)
     }
+    fn keeps_devices(&self) -> bool {
+        true
+    }
     fn create_unnamed(&self, owner: Owner) -> Result<InodeRef> {
         self.dir_state()?;
         let new = OvlInode::fresh(&self.fs, self.dev, &NewNode::Regular, owner, Place::Nowhere)?;

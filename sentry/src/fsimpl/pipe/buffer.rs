@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use linux_abi::Result;
 
-use crate::mm::{Sink, Source};
+use crate::mm::{Sink, SliceSource, Source};
 
 /// One buffer of a pipe is one page (pipe(7)).
 pub const PAGE: usize = 4096;
@@ -17,6 +17,8 @@ struct Slot {
     len: u16,
     /// Written with `O_DIRECT`: read whole or cut, never joined.
     packet: bool,
+    /// Came as a page (splice(2) and the like): nothing is added to it.
+    page: bool,
 }
 
 pub struct Buffer {
@@ -57,7 +59,8 @@ impl Buffer {
     pub fn fill(&mut self, from: &mut dyn Source, packet: bool) -> Result<usize> {
         let mut done = 0;
         let tail = from.remaining() % PAGE;
-        let room = self.slots.back().filter(|s| !s.packet).map(|s| PAGE - (s.offset + s.len) as usize);
+        let room =
+            self.slots.back().filter(|s| !s.packet && !s.page).map(|s| PAGE - (s.offset + s.len) as usize);
         if tail > 0 && room.is_some_and(|r| tail <= r) {
             let n = self.push_bytes(from, tail)?;
             if let Some(last) = self.slots.back_mut() {
@@ -76,7 +79,7 @@ impl Buffer {
                 Err(_) => break,
             };
             if n > 0 {
-                self.slots.push_back(Slot { offset: 0, len: n as u16, packet });
+                self.slots.push_back(Slot { offset: 0, len: n as u16, packet, page: false });
                 done += n;
             }
             if n < want {
@@ -84,6 +87,41 @@ impl Buffer {
             }
         }
         Ok(done)
+    }
+
+    pub fn free_slots(&self) -> usize {
+        self.max.saturating_sub(self.slots.len())
+    }
+
+    /// The first `n` bytes of the slot with this number, and whether it is a packet; they stay.
+    pub fn peek(&self, slot: usize, n: usize) -> Option<(Vec<u8>, bool)> {
+        let s = self.slots.get(slot)?;
+        let before: usize = self.slots.iter().take(slot).map(|s| s.len as usize).sum();
+        let n = n.min(s.len as usize);
+        let at = wrap(self.head + before, self.ring.len());
+        let first = n.min(self.ring.len() - at);
+        let mut bytes = self.ring[at..at + first].to_vec();
+        bytes.extend_from_slice(&self.ring[..n - first]);
+        Some((bytes, s.packet))
+    }
+
+    /// Takes out the first `n` bytes of the first slot, and whether it is a packet.
+    pub fn take(&mut self, n: usize) -> Option<(Vec<u8>, bool)> {
+        let (bytes, packet) = self.peek(0, n)?;
+        self.head = wrap(self.head + bytes.len(), self.ring.len());
+        self.len -= bytes.len();
+        self.forget(bytes.len());
+        Some((bytes, packet))
+    }
+
+    /// Puts at most a page into a slot of its own; `false` where there is none free.
+    pub fn push_page(&mut self, bytes: &[u8], packet: bool) -> Result<bool> {
+        if self.is_full() || bytes.len() > PAGE {
+            return Ok(false);
+        }
+        let n = self.push_bytes(&mut SliceSource(bytes), bytes.len())?;
+        self.slots.push_back(Slot { offset: 0, len: n as u16, packet, page: true });
+        Ok(true)
     }
 
     /// Gives out as much as is wanted and there, up to the end of a packet; what is left of that packet is lost.
@@ -178,7 +216,7 @@ fn wrap(at: usize, size: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mm::{SliceSource, VecSink};
+    use crate::mm::VecSink;
 
     fn put(b: &mut Buffer, n: usize, packet: bool) -> usize {
         let data: Vec<u8> = (0..n).map(|i| i as u8).collect();

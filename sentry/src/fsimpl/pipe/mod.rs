@@ -3,6 +3,7 @@
 
 mod buffer;
 mod fifo;
+mod splice;
 
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use parking_lot::Mutex;
 
 use self::buffer::{Buffer, PAGE};
 pub use self::fifo::open_fifo;
+pub use self::splice::{between, push_pages, room, Between, Taking};
 use crate::cred::Cred;
 use crate::fsimpl::anon::{NodeAttrs, DEV_PIPE};
 use crate::mm::{Sink, Source};

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use linux_abi::{Errno, Result};
 
 use super::{net, random_uuid, Shared};
+use crate::fsimpl::inotify;
 use crate::fsimpl::tty::{self, DevPts};
 use crate::host_facts;
 use crate::kernel::{Kernel, PID_MAX};
@@ -45,8 +46,13 @@ pub(super) static ENTRIES: &[Global] = &[
     text("cgroups", |_, _| cgroups()),
     text("cmdline", |_, _| b"\n".to_vec()),
     text("cpuinfo", cpuinfo),
-    fixed("devices", "Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/ptmx\n128 ptm\n136 pts\n\nBlock devices:\n"),
-    fixed("filesystems", "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tdevtmpfs\nnodev\tsockfs\nnodev\tpipefs\nnodev\tdevpts\nnodev\toverlay\n"),
+    fixed(
+        "devices",
+        "Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/ptmx\n128 ptm\n136 pts\n\nBlock devices:\n",
+    ),
+    text("filesystems", |_, _| {
+        crate::fsimpl::FILE_SYSTEMS.iter().map(|n| format!("nodev\t{n}\n")).collect::<String>().into_bytes()
+    }),
     text("loadavg", loadavg),
     text("meminfo", |_, _| meminfo()),
     fixed("modules", ""),
@@ -74,9 +80,24 @@ pub(super) static ENTRIES: &[Global] = &[
     fixed("sys/fs/aio-nr", "0\n"),
     setting("sys/fs/file-max", "9223372036854775807\n"),
     text("sys/fs/file-nr", |_, _| b"0\t0\t9223372036854775807\n".to_vec()),
-    setting("sys/fs/inotify/max_queued_events", "16384\n"),
-    setting("sys/fs/inotify/max_user_instances", "128\n"),
-    setting("sys/fs/inotify/max_user_watches", "65536\n"),
+    Global {
+        path: "sys/fs/inotify/max_queued_events",
+        perm: 0o644,
+        source: Source::Text(|_, _| number(&inotify::MAX_QUEUED)),
+        write: Some(|_, text| set_number(&inotify::MAX_QUEUED, text)),
+    },
+    Global {
+        path: "sys/fs/inotify/max_user_instances",
+        perm: 0o644,
+        source: Source::Text(|_, _| number(&inotify::MAX_INSTANCES)),
+        write: Some(|_, text| set_number(&inotify::MAX_INSTANCES, text)),
+    },
+    Global {
+        path: "sys/fs/inotify/max_user_watches",
+        perm: 0o644,
+        source: Source::Text(|_, _| number(&inotify::MAX_WATCHES)),
+        write: Some(|_, text| set_number(&inotify::MAX_WATCHES, text)),
+    },
     setting("sys/fs/epoll/max_user_watches", "1048576\n"),
     setting("sys/fs/mqueue/msg_default", "10\n"),
     setting("sys/fs/mqueue/msg_max", "10\n"),
@@ -99,7 +120,12 @@ pub(super) static ENTRIES: &[Global] = &[
     setting("sys/kernel/core_uses_pid", "0\n"),
     setting("sys/kernel/domainname", "(none)\n"),
     setting("sys/kernel/dmesg_restrict", "1\n"),
-    Global { path: "sys/kernel/hostname", perm: 0o644, source: Source::Text(hostname), write: Some(set_hostname) },
+    Global {
+        path: "sys/kernel/hostname",
+        perm: 0o644,
+        source: Source::Text(hostname),
+        write: Some(set_hostname),
+    },
     setting("sys/kernel/kptr_restrict", "1\n"),
     setting("sys/kernel/msgmax", "8192\n"),
     setting("sys/kernel/msgmnb", "16384\n"),
@@ -121,13 +147,18 @@ pub(super) static ENTRIES: &[Global] = &[
     text("sys/kernel/random/uuid", |_, _| format!("{}\n", random_uuid()).into_bytes()),
     setting("sys/kernel/randomize_va_space", "2\n"),
     fixed("sys/kernel/sched_rr_timeslice_ms", "100\n"),
-    fixed("sys/kernel/seccomp/actions_avail", "kill_process kill_thread trap errno user_notif trace log allow\n"),
+    fixed(
+        "sys/kernel/seccomp/actions_avail",
+        "kill_process kill_thread trap errno user_notif trace log allow\n",
+    ),
     setting("sys/kernel/sem", "32000\t1024000000\t500\t32000\n"),
     setting("sys/kernel/shmall", "18446744073692774399\n"),
     setting("sys/kernel/shmmax", "18446744073692774399\n"),
     setting("sys/kernel/shmmni", "4096\n"),
     fixed("sys/kernel/tainted", "0\n"),
-    text("sys/kernel/threads-max", |k, _| format!("{}\n", k.limits.pids.unwrap_or(32768).min(32768)).into_bytes()),
+    text("sys/kernel/threads-max", |k, _| {
+        format!("{}\n", k.limits.pids.unwrap_or(32768).min(32768)).into_bytes()
+    }),
     setting("sys/kernel/unprivileged_bpf_disabled", "2\n"),
     text("sys/kernel/version", |_, _| format!("{}\n", host_facts::get().version).into_bytes()),
     setting("sys/kernel/yama/ptrace_scope", "0\n"),
@@ -150,7 +181,10 @@ pub(super) static ENTRIES: &[Global] = &[
     setting("sys/vm/mmap_min_addr", "65536\n"),
     setting("sys/vm/mmap_rnd_bits", "28\n"),
     setting("sys/vm/nr_hugepages", "0\n"),
-    text("sys/vm/overcommit_memory", |_, _| if account::strict() { b"2\n".to_vec() } else { b"0\n".to_vec() }),
+    text(
+        "sys/vm/overcommit_memory",
+        |_, _| if account::strict() { b"2\n".to_vec() } else { b"0\n".to_vec() },
+    ),
     setting("sys/vm/overcommit_ratio", "50\n"),
     setting("sys/vm/swappiness", "60\n"),
 ];
@@ -336,6 +370,15 @@ fn vmstat() -> Vec<u8> {
     };
     format!("nr_free_pages {free}\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\npgfault 0\npgmajfault 0\n")
         .into_bytes()
+}
+
+fn number(setting: &inotify::Setting) -> Vec<u8> {
+    format!("{}\n", setting.get()).into_bytes()
+}
+
+fn set_number(setting: &inotify::Setting, text: &[u8]) -> Result<()> {
+    let text = std::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
+    setting.set(text.trim().parse().map_err(|_| Errno::EINVAL)?)
 }
 
 fn hostname(k: &Kernel, _s: &Shared) -> Vec<u8> {

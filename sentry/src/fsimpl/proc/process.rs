@@ -110,9 +110,9 @@ fn set_comm(s: &Subject, text: &[u8]) -> Result<()> {
 
 fn mounts(s: &Subject, info: bool) -> Result<Vec<u8>> {
     let task = s.task().map_err(|_| Errno::EINVAL)?;
-    let kernel = task.kernel.upgrade().ok_or(Errno::ESRCH)?;
-    let root = task.fs().get().root;
-    let text = if info { kernel.mounts.mountinfo_text(&root) } else { kernel.mounts.mounts_text(&root) };
+    let fs = task.fs();
+    let (mounts, root) = (fs.mounts(), fs.get().root);
+    let text = if info { mounts.mountinfo_text(&root) } else { mounts.mounts_text(&root) };
     Ok(text.into_bytes())
 }
 

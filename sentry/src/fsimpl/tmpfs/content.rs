@@ -5,6 +5,8 @@
 //! never costs more memory than it was given. Pages that come by a store into a mapping are seen, and charged, at the
 //! next write or truncation.
 
+mod ranges;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -467,11 +469,14 @@ impl Content {
         Ok(())
     }
 
-    /// fallocate(2): plain, `KEEP_SIZE`, and `PUNCH_HOLE`; others are `EOPNOTSUPP`, as in Linux's tmpfs.
+    /// fallocate(2). More than Linux's tmpfs has: the overlay shows files of file systems that have it.
     pub fn allocate(&self, mode: u32, offset: u64, len: u64) -> Result<()> {
         let keep = libc::FALLOC_FL_KEEP_SIZE as u32;
         let punch = libc::FALLOC_FL_PUNCH_HOLE as u32;
-        if mode & !(keep | punch) != 0 || mode & punch != 0 && mode & keep == 0 {
+        if mode & !(keep | punch) != 0 {
+            return ranges::allocate(self, mode, offset, len);
+        }
+        if mode & punch != 0 && mode & keep == 0 {
             return Err(Errno::EOPNOTSUPP);
         }
         let end = offset.checked_add(len).filter(|e| *e <= MAX_SIZE).ok_or(Errno::EFBIG)?;
@@ -507,6 +512,12 @@ impl Content {
     }
 
     fn punch(&self, st: &mut State, offset: u64, end: u64) -> Result<()> {
+        // A whole page becomes a hole, which only a memfd has.
+        if self.memfd.get().is_none()
+            && offset.next_multiple_of(PAGE) + PAGE <= end.min(pages(st.size) * PAGE)
+        {
+            self.spill(st)?;
+        }
         match self.memfd.get() {
             None => {
                 let len = st.bytes.len() as u64;

@@ -335,6 +335,9 @@ impl Inode for TmpInode {
     fn create(&self, name: &[u8], node: &NewNode, owner: Owner) -> Result<InodeRef> {
         self.create_tmp(name, node, owner).map(|i| i as InodeRef)
     }
+    fn keeps_devices(&self) -> bool {
+        true
+    }
     fn create_unnamed(&self, owner: Owner) -> Result<InodeRef> {
         self.dir_ref()?;
         Ok(TmpInode::make(&self.shared, &NewNode::Regular, owner)?)
