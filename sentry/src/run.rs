@@ -21,7 +21,7 @@ use crate::kernel::task::{BlockState, Point, RunState, Then};
 use crate::kernel::{
     current, exit, robust, Ctx, ExitStatus, Kernel, Outcome, Restart, Stop, SysResult, Task,
 };
-use crate::signal::{SigAction, SigInfo, SigSet, SA_RESTART};
+use crate::signal::{SigAction, SigInfo, SigSet, SA_RESTART, SA_RESTORER};
 use crate::syscalls::table;
 use crate::trace;
 
@@ -411,6 +411,17 @@ fn interrupt(
         Next::None => None,
         Next::Traced(info) => Some(traced::at_signal(kernel, task, run, info, Point::Interrupted(kind))),
         Next::TracedStop(signo) => Some(traced::at_stop(kernel, task, run, signo, Point::Interrupted(kind))),
+        // What it has done so far, or that it did nothing, is told once it goes on.
+        Next::Stop if run.block.progress > 0 || kind == Restart::Never => {
+            let value = match run.block.progress {
+                0 => Errno::EINTR.to_ret(),
+                n => n as i64,
+            };
+            trace::exit(kernel, task, &run.call, Err(Errno::EINTR));
+            task.sig.lock().awaited = SigSet::EMPTY;
+            task.attention.store(true, Ordering::SeqCst);
+            Some(finish(kernel, task, run, Outcome::Return(value)))
+        }
         Next::Stop => {
             // It stays where it waits; SIGCONT calls the handler again. Should the wait end before, the stop comes first.
             task.attention.store(true, Ordering::SeqCst);
@@ -428,6 +439,14 @@ fn interrupt(
             };
             trace::exit(kernel, task, &run.call, Err(Errno::EINTR));
             run.block = BlockState::default();
+            if action.flags & SA_RESTORER == 0 {
+                signals::bad_frame(task, Some((info.signo, task.sig.lock().mask)));
+                let outcome = match resume {
+                    Resume::Return(v) => Outcome::Return(v),
+                    _ => Outcome::Restart,
+                };
+                return Some(finish(kernel, task, run, outcome));
+            }
             let sp = task.thread().regs().rsp;
             Some(Some(deliver(task, run, &info, &action, sp, resume)))
         }
@@ -468,6 +487,11 @@ fn finish(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, outcome: O
             }
             Next::Exit(status) => return leave(kernel, task, run, status),
             Next::Leave => return leave(kernel, task, run, ExitStatus::Code(0)),
+            // x86-64 has no place of its own for what a handler returns to.
+            Next::Handler(info, action) if action.flags & SA_RESTORER == 0 => {
+                let mask = task.sig.lock().mask;
+                signals::bad_frame(task, Some((info.signo, mask)));
+            }
             Next::Handler(info, action) => {
                 let resume = match outcome {
                     Outcome::Return(v) => Resume::Return(v),
@@ -496,7 +520,8 @@ fn local(kernel: &Kernel, task: &Task) -> Reply {
 /// How a local call goes on after a handler: a futex wait without a time limit is made again under `SA_RESTART`
 /// (signal(7)); all else, sleeps above all, ends with `EINTR`.
 fn local_resume(call: &Syscall, flags: u64) -> Resume {
-    let wait_without_limit = call.nr == libc::SYS_futex as u64 && call.args[3] == 0;
+    let wait_without_limit =
+        call.nr == libc::SYS_futex as u64 && call.args[3] == 0 || call.nr == libc::SYS_futex_waitv as u64;
     if wait_without_limit && flags & SA_RESTART != 0 {
         Resume::Restart
     } else {

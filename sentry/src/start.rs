@@ -25,6 +25,7 @@ use crate::fsimpl::tmpfs::{self, Store, TmpFs};
 use crate::fsimpl::tty::DevPts;
 use crate::fsimpl::{dev, pidfd};
 use crate::guard::Guard;
+use crate::kernel::signals::Outside;
 use crate::kernel::task::{NewTask, TaskSignals, Then};
 use crate::kernel::terminal::{Ids, Tty};
 use crate::kernel::thread_group::{GroupState, NewGroup, SigHand};
@@ -36,7 +37,7 @@ use crate::limits::{resource, Limit, Limits};
 use crate::loader::{self, ExecArgs, ExecEnv, Loaded};
 use crate::mm::{account, AddressSpace};
 use crate::run::{run_ready, Runner};
-use crate::signal::{SigInfo, SIG_IGN};
+use crate::signal::SIG_IGN;
 use crate::time::Timers;
 use crate::vfs::{FdTable, FileKind, FileSystem, Lookup, MountOptions, Namespace, VfsPath};
 
@@ -204,6 +205,8 @@ fn make_kernel(
         timers: Timers::new(),
         cpus: config.cpus,
         limits: config.limits,
+        queued_signals: Default::default(),
+        early_signals: Default::default(),
         cloning: Default::default(),
         clones_refused: Default::default(),
         started: crate::time::monotonic(),
@@ -270,13 +273,9 @@ fn start_threads(
 fn obey(kernel: &Arc<Kernel>, control: &Control) {
     loop {
         match control.receive::<Command>() {
-            Ok(Some(Command::Signal { signal, from_terminal: true })) => {
-                signals::from_outside(kernel, signal)
-            }
-            Ok(Some(Command::Signal { signal, from_terminal: false })) => {
-                if let Some(first) = kernel.group(FIRST_PID) {
-                    signals::send_to_group(&first, SigInfo::user(signal, 0, 0, 0));
-                }
+            Ok(Some(Command::Signal { signal, from_terminal })) => {
+                let to = if from_terminal { Outside::Foreground } else { Outside::Command };
+                signals::from_outside(kernel, signal, to);
             }
             Ok(Some(Command::Kill)) => {
                 kernel.platform.shutdown();
@@ -292,11 +291,13 @@ fn obey(kernel: &Arc<Kernel>, control: &Control) {
 }
 
 fn make_pidfd(cx: &mut crate::kernel::Ctx<'_>, group: &Arc<ThreadGroup>) -> Result<i32, Errno> {
-    cx.install(pidfd::create(&cx.task.cred(), group.clone(), 0), true)
+    cx.install(pidfd::create(&cx.task.cred(), group.clone(), None, 0), true)
 }
 
-fn pidfd_target(cx: &crate::kernel::Ctx<'_>, fd: i32) -> Result<i32, Errno> {
-    pidfd::group_of(&*cx.file(fd)?).map(|g| g.pid).ok_or(Errno::EBADF)
+fn pidfd_target(cx: &crate::kernel::Ctx<'_>, fd: i32) -> Result<(i32, bool), Errno> {
+    let file = cx.file(fd)?;
+    let group = pidfd::group_of(&file).ok_or(Errno::EBADF)?;
+    Ok((group.pid, file.nonblocking()))
 }
 
 fn standard_streams(
@@ -408,6 +409,7 @@ fn first_program(kernel: &Arc<Kernel>, config: &SentryConfig, files: FdTable) ->
     if let Some(init) = init {
         init.state.lock().children.push(group);
     }
+    signals::told_early(kernel);
     task.run.lock().then = Some(Then::Actions(Box::new(move |cx, done| match done {
         Ok(()) => Err(Stop::Enter(Box::new(regs))),
         Err((at, error)) => {
@@ -475,8 +477,17 @@ fn find_and_load(
         vdso: kernel.platform.vdso(),
         stack_limit,
         steered: Steered::No,
+        fixed_places: false,
+        read_implies_exec: false,
     };
-    let args = ExecArgs { file, path, argv: config.argv.clone(), envp: config.env.clone() };
+    let args = ExecArgs {
+        file,
+        path,
+        name: None,
+        closes: false,
+        argv: config.argv.clone(),
+        envp: config.env.clone(),
+    };
     loader::load(args, &env).map_err(|e| Outcome::cannot_run(126, format!("{shown}: {}", text(e))))
 }
 

@@ -121,6 +121,10 @@ impl FileOps for SignalFd {
         Some(&self.queue)
     }
 
+    fn fdinfo(&self) -> String {
+        format!("sigmask:\t{:016x}\n", self.mask.lock().0)
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -51,6 +51,10 @@ impl SocketFile {
 }
 
 impl FileOps for SocketFile {
+    fn tells_by_signal(&self) -> bool {
+        true
+    }
+
     fn positioning(&self) -> Positioning {
         Positioning::Stream
     }

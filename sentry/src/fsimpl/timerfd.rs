@@ -16,8 +16,9 @@ use crate::wait_queue::{PollEvents, WaitQueue, Waiter};
 
 #[derive(Default)]
 struct State {
-    /// The next expiry, or the last one while `expired`; monotonic nanoseconds. `None`: disarmed.
-    deadline: Option<u64>,
+    /// The next expiry, or the last one while `expired`; monotonic nanoseconds, which may lie before the machine's start.
+    /// `None`: disarmed.
+    deadline: Option<i64>,
     interval: u64,
     ticks: u64,
     /// Went off and is not armed again yet.
@@ -67,7 +68,7 @@ impl TimerFd {
             if absolute {
                 self.to_monotonic(new.value, now)
             } else {
-                now.saturating_add(new.value)
+                signed(now.saturating_add(new.value))
             }
         });
         self.arm(&mut s);
@@ -84,7 +85,7 @@ impl TimerFd {
     fn remaining(&self, s: &mut State, now: u64) -> Setting {
         self.catch_up(s, now);
         let value = match s.deadline {
-            Some(d) if !s.expired => d.saturating_sub(now),
+            Some(d) if !s.expired => u64::try_from(d.saturating_sub(signed(now))).unwrap_or(0),
             _ => 0,
         };
         Setting { value, interval: s.interval }
@@ -93,34 +94,40 @@ impl TimerFd {
     /// Counts what an interval timer has missed and arms it again.
     fn catch_up(&self, s: &mut State, now: u64) {
         let Some(last) = s.deadline.filter(|_| s.expired && s.interval > 0) else { return };
-        let missed = now.saturating_sub(last) / s.interval;
+        let past = u64::try_from(signed(now).saturating_sub(last)).unwrap_or(0);
+        let missed = past / s.interval;
         s.ticks = s.ticks.saturating_add(missed);
-        s.deadline = Some(last.saturating_add((missed + 1).saturating_mul(s.interval)));
+        s.deadline = Some(last.saturating_add(signed((missed + 1).saturating_mul(s.interval))));
         s.expired = false;
         self.arm(s);
     }
 
     fn arm(&self, s: &mut State) {
         if let (Some(d), Some(me)) = (s.deadline, self.me.upgrade()) {
-            s.armed = Some(self.timers.arm(d, me));
+            s.armed = Some(self.timers.arm(u64::try_from(d).unwrap_or(0), me));
         }
     }
 
-    fn to_monotonic(&self, at: u64, now: u64) -> u64 {
+    fn to_monotonic(&self, at: u64, now: u64) -> i64 {
         let clock_now = match self.clock {
             libc::CLOCK_MONOTONIC => now,
             libc::CLOCK_BOOTTIME | libc::CLOCK_BOOTTIME_ALARM => boottime(),
             _ => realtime(),
         };
-        now.saturating_add(at.saturating_sub(clock_now))
+        signed(now).saturating_add(signed(at).saturating_sub(signed(clock_now)))
     }
+}
+
+/// Nanoseconds that may be negative; what is too far is as far as can be.
+fn signed(ns: u64) -> i64 {
+    i64::try_from(ns).unwrap_or(i64::MAX)
 }
 
 impl Waiter for TimerFd {
     fn notify(&self, _events: PollEvents) {
         let mut s = self.state.lock();
         // The setting may have changed while the timer thread was on its way.
-        if s.expired || s.deadline.is_none_or(|d| d > monotonic()) {
+        if s.expired || s.deadline.is_none_or(|d| d > signed(monotonic())) {
             return;
         }
         s.expired = true;

@@ -11,6 +11,7 @@ use super::current::{Ctx, Restart, Stop};
 use super::task::{NewTask, Task, TaskSignals, Then};
 use super::thread_group::{GroupState, NewGroup, ThreadGroup};
 use super::{ptrace, Kernel, SysResult};
+use crate::cred::cap;
 use crate::limits::resource;
 use crate::signal::{AltStack, SigInfo, SIG_IGN};
 use crate::wait_queue::{PollEvents, WaitQueue};
@@ -150,13 +151,23 @@ fn check(cx: &Ctx<'_>, args: &CloneArgs) -> Result<(), Errno> {
     if bad {
         return Err(Errno::EINVAL);
     }
-    let nproc = cx.limit(resource::NPROC);
     let tasks = cx.kernel.pids.lock().tasks.len() as u64;
-    let cred = cx.task.cred();
-    if tasks >= super::PID_MAX as u64 / 2 || (tasks >= nproc && cred.uid != 0) {
+    if tasks >= super::PID_MAX as u64 / 2 || over_nproc(cx, 0) {
         return Err(Errno::EAGAIN);
     }
     Ok(())
+}
+
+/// Whether the caller's user has used up `RLIMIT_NPROC`, or would with less than `spare` fewer tasks (getrlimit(2)): root
+/// has no such limit, nor has who may go beyond limits.
+pub fn over_nproc(cx: &Ctx<'_>, spare: u64) -> bool {
+    let cred = cx.task.cred();
+    let limit = cx.limit(resource::NPROC);
+    if limit == u64::MAX || cred.uid == 0 || cred.has(cap::SYS_RESOURCE) || cred.has(cap::SYS_ADMIN) {
+        return false;
+    }
+    let tasks: Vec<Arc<Task>> = cx.kernel.pids.lock().tasks.values().cloned().collect();
+    tasks.iter().filter(|t| t.cred().uid == cred.uid).count() as u64 >= limit.saturating_add(spare)
 }
 
 type Born = (i32, Option<Arc<VforkWait>>);
@@ -221,11 +232,8 @@ fn born(cx: &mut Ctx<'_>, args: &CloneArgs, thread: &Arc<Thread>) -> Result<Born
         // (glibc's join waits for its end there), so it is written at once: with the parent's reply it could come
         // after the child has run, ended and cleared it.
         let word = tid.to_le_bytes();
-        let _ = if share_vm {
-            thread.space().write(args.parent_tid, &word).map(drop)
-        } else {
-            cx.mem.write(args.parent_tid, &word)
-        };
+        let space = if share_vm { thread.space().clone() } else { parent.mm().space.clone() };
+        let _ = space.write(args.parent_tid, &word);
     }
     if has(f, libc::CLONE_CHILD_SETTID) {
         // A bad address is the child's own trouble, and Linux tells nobody either.
@@ -305,17 +313,21 @@ fn new_group(cx: &Ctx<'_>, args: &CloneArgs, pid: i32) -> Arc<ThreadGroup> {
         }
         Arc::new(Mutex::new(copy))
     };
-    let (pgid, sid, tty, grandparent) = {
+    let (pgid, sid, tty, grandparent, own_signal) = {
         let s = old.state.lock();
-        (s.pgid, s.sid, s.tty.clone(), s.parent.clone())
+        (s.pgid, s.sid, s.tty.clone(), s.parent.clone(), s.exit_signal)
     };
-    let parent = if has(args.flags, libc::CLONE_PARENT) { grandparent } else { Arc::downgrade(old) };
+    let sibling = has(args.flags, libc::CLONE_PARENT);
+    let parent = if sibling { grandparent } else { Arc::downgrade(old) };
+    // A sibling ends as its maker does (clone(2), `CLONE_PARENT`).
+    let exit_signal = if sibling { own_signal } else { args.exit_signal };
     let state = GroupState {
         parent: parent.clone(),
         pgid,
         sid,
         tty,
-        exit_signal: args.exit_signal,
+        exit_signal,
+        maker: if sibling { old.state.lock().maker } else { cx.task.tid() },
         ..Default::default()
     };
     let limits = old.limits.read().clone();

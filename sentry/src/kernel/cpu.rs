@@ -14,7 +14,7 @@ use super::task::Task;
 use super::thread_group::{ExitStatus, ThreadGroup};
 use super::Kernel;
 use crate::limits::{resource, Limit};
-use crate::time::ticker::Ticker;
+use crate::time::ticker::{Next, Ticker};
 use crate::time::{Armed, NSEC};
 use crate::wait_queue::{PollEvents, Waiter};
 
@@ -66,7 +66,10 @@ pub fn watch_limit(kernel: &Kernel, group: &Arc<ThreadGroup>) {
             kernel.timers.clone(),
             Box::new(move || clock.upgrade().map_or(0, |g| total(&g))),
             true,
-            Box::new(move |_| fire.upgrade().is_some_and(|g| over_limit(&g))),
+            Box::new(move |_| match fire.upgrade() {
+                Some(g) if over_limit(&g) => Next::GoesOn,
+                _ => Next::Ends,
+            }),
         )
     });
     // A limit of nought is one of a second (setrlimit(2) of Linux).

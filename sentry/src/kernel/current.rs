@@ -20,6 +20,9 @@ pub enum Restart {
     Always,
     /// `EINTR` after any handler (poll, select, epoll_wait, nanosleep, sigtimedwait, …).
     NoHand,
+    /// As `NoHand`, and a stop with a continuation ends it, too (epoll_wait, semop, sigtimedwait, sockets with a time
+    /// limit: signal(7), "Interruption of system calls and library functions by stop signals").
+    Never,
     /// Only the end of the task ends the wait (a vfork parent, exec waiting for its threads).
     Killable,
 }
@@ -111,6 +114,15 @@ impl Ctx<'_> {
             self.block.timer = Some(self.kernel.timers.arm(deadline, self.task.waker()));
         }
         Ok(())
+    }
+
+    /// How waits on a socket end that has a time limit of its own, or none (signal(7)).
+    pub fn socket_restart(&self) -> Restart {
+        if self.block.deadline.is_some() {
+            Restart::Never
+        } else {
+            Restart::Sys
+        }
     }
 
     /// Whether `block.deadline` has passed.

@@ -7,8 +7,8 @@ use super::task::Task;
 use super::thread_group::{ExitStatus, ThreadGroup};
 use super::Kernel;
 use super::{signals, terminal};
-use crate::signal::info::{CLD_EXITED, CLD_KILLED};
-use crate::signal::{SigInfo, SA_NOCLDSTOP, SA_NOCLDWAIT, SIG_IGN};
+use crate::signal::info::SI_USER;
+use crate::signal::{SigInfo, SigSet, SA_NOCLDSTOP, SA_NOCLDWAIT, SIG_IGN};
 use crate::time::NSEC;
 use crate::wait_queue::PollEvents;
 
@@ -21,6 +21,7 @@ pub fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus) -> u64 
     let (last, status) = {
         let mut s = group.state.lock();
         s.threads.retain(|t| !Arc::ptr_eq(t, task));
+        s.last_uid = task.cred().uid;
         (s.threads.is_empty(), s.exiting.unwrap_or(status))
     };
     if last {
@@ -28,6 +29,8 @@ pub fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus) -> u64 
     }
     kernel.trace_ended(task, status, last);
     finish_vfork(task);
+    // Signals that nobody will take give their places back.
+    task.sig.lock().pending.discard(SigSet(u64::MAX));
     // Dropped here and not with the task: whoever still holds the task must not keep files open.
     let empty = Arc::new(crate::vfs::FdTable::new());
     let files = std::mem::replace(&mut *task.files.write(), empty);
@@ -35,6 +38,8 @@ pub fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus) -> u64 
     group.exit_wait.wake(PollEvents::IN);
     if last {
         end_group(kernel, group, status);
+    } else {
+        hand_over(group, task);
     }
     let clear = task.clear_child_tid.swap(0, Ordering::SeqCst);
     // With nobody left to see the word, writing it is only work (and Linux does not either, for the last user of it).
@@ -49,6 +54,31 @@ pub fn leave(kernel: &Arc<Kernel>, task: &Arc<Task>, status: ExitStatus) -> u64 
     }
 }
 
+/// A thread leaves whose process goes on: its children are another thread's now, and hear of it if they asked to
+/// (prctl(2), `PR_SET_PDEATHSIG`: "the thread that created this process").
+fn hand_over(group: &Arc<ThreadGroup>, task: &Task) {
+    let (children, heir) = {
+        let s = group.state.lock();
+        if s.children.is_empty() {
+            return;
+        }
+        (s.children.clone(), s.threads.first().map_or(group.pid, |t| t.tid()))
+    };
+    for child in children {
+        let signal = {
+            let mut s = child.state.lock();
+            if s.maker != task.tid() {
+                continue;
+            }
+            s.maker = heir;
+            s.pdeath_signal
+        };
+        if signal != 0 {
+            signals::send_to_group(&child, SigInfo::user(signal, SI_USER, group.pid, task.cred().uid));
+        }
+    }
+}
+
 /// Lets a vfork parent go on.
 pub fn finish_vfork(task: &Arc<Task>) {
     if let Some(w) = task.vfork_done.lock().take() {
@@ -58,6 +88,7 @@ pub fn finish_vfork(task: &Arc<Task>) {
 
 fn end_group(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, status: ExitStatus) {
     group.extras.stop_timers();
+    group.pending.lock().discard(SigSet(u64::MAX));
     let undo = std::mem::take(&mut *group.extras.sem_undo.lock());
     kernel.undo_semaphores(group.pid, undo);
     // A zombie runs no program any more: its file may be written again.
@@ -81,10 +112,7 @@ fn end_group(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, status: ExitStatus)
     if group.pid == super::FIRST_PID {
         kernel.ended(status);
     }
-    let (code, value) = match status {
-        ExitStatus::Code(c) => (CLD_EXITED, c as i32),
-        ExitStatus::Signal(s, _) => (CLD_KILLED, s),
-    };
+    let (code, value) = status.child_code();
     tell_parent(group, code, value);
     group.exit_wait.wake(PollEvents::IN);
 }
@@ -106,18 +134,17 @@ fn inherit(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, children: Vec<Arc<Thr
         let (signal, zombie) = {
             let mut s = child.state.lock();
             s.parent = Arc::downgrade(&heir);
+            s.maker = heir.pid;
             s.exit_signal = libc::SIGCHLD;
             (s.pdeath_signal, s.zombie)
         };
         heir.state.lock().children.push(child.clone());
         if signal != 0 {
-            signals::send_to_group(&child, SigInfo::user(signal, 0, group.pid, 0));
+            let uid = group.state.lock().last_uid;
+            signals::send_to_group(&child, SigInfo::user(signal, SI_USER, group.pid, uid));
         }
         if let Some(status) = zombie {
-            let (code, value) = match status {
-                ExitStatus::Code(c) => (CLD_EXITED, c as i32),
-                ExitStatus::Signal(s, _) => (CLD_KILLED, s),
-            };
+            let (code, value) = status.child_code();
             tell_parent(&child, code, value);
         }
     }
@@ -126,14 +153,14 @@ fn inherit(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, children: Vec<Arc<Thr
 /// Tells the parent of an end, a stop or a continuation: its signal, and whoever waits. A parent that ignores SIGCHLD
 /// has its dead children reaped at once.
 pub fn tell_parent(group: &Arc<ThreadGroup>, code: i32, status: i32) {
-    let (parent, signal, dead) = {
+    let (parent, signal, dead, last_uid) = {
         let s = group.state.lock();
-        (s.parent.upgrade(), s.exit_signal, s.zombie.is_some())
+        (s.parent.upgrade(), s.exit_signal, s.zombie.is_some(), s.last_uid)
     };
     let Some(parent) = parent else { return };
     let action = parent.action(libc::SIGCHLD);
     let signal = if dead { signal } else { libc::SIGCHLD };
-    let uid = group.threads().first().map_or(0, |t| t.cred().uid);
+    let uid = group.threads().first().map_or(last_uid, |t| t.cred().uid);
     let quiet = !dead && action.flags & SA_NOCLDSTOP != 0;
     let nobody_waits = parent.pid == super::INIT_PID
         || (signal == libc::SIGCHLD && (action.handler == SIG_IGN || action.flags & SA_NOCLDWAIT != 0));

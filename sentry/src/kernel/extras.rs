@@ -7,7 +7,18 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::signal::queue::Charge;
 use crate::time::ticker::Ticker;
+
+/// Bits of personality(2) that have an effect here.
+pub mod personality {
+    pub const UNAME26: u32 = 0x0002_0000;
+    pub const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
+    pub const READ_IMPLIES_EXEC: u32 = 0x0040_0000;
+    /// Execution domains; 32-bit ones show another machine's name.
+    pub const PER_MASK: u32 = 0xff;
+    pub const PER_LINUX32: u32 = 8;
+}
 
 /// Of a thread group.
 #[derive(Default)]
@@ -38,10 +49,33 @@ pub struct PosixTimers {
 /// A timer of timer_create(2).
 pub struct PosixTimer {
     pub ticker: Arc<Ticker>,
-    /// The clock that absolute times are given in.
-    pub clock: i32,
-    /// Expirations beyond the one that the last signal tells of.
-    pub overrun: Arc<AtomicI32>,
+    /// Expirations beyond the one that the last signal told of; those before, that it will tell of when it is taken.
+    pub overrun: AtomicI32,
+    pub missed: AtomicU64,
+    /// Counts settings: a signal of an earlier one is void, as is one of a timer that is no more.
+    pub setting: AtomicU64,
+    /// Its place in the queue of its user's signals.
+    pub place: Charge,
+}
+
+impl PosixTimer {
+    /// A signal of setting `of` is taken: the timer is armed again. What its overrun is then; `None` where it is void.
+    pub fn taken(&self, of: u64) -> Option<i32> {
+        if self.setting.load(Relaxed) != of {
+            return None;
+        }
+        let missed = self.missed.swap(0, Relaxed).saturating_add(self.ticker.taken());
+        let overrun = i32::try_from(missed).unwrap_or(i32::MAX);
+        self.overrun.store(overrun, Relaxed);
+        Some(overrun)
+    }
+
+    /// Its signals are void.
+    pub fn renew(&self) -> u64 {
+        self.overrun.store(0, Relaxed);
+        self.missed.store(0, Relaxed);
+        self.setting.fetch_add(1, Relaxed) + 1
+    }
 }
 
 /// Of a task.
@@ -56,6 +90,8 @@ pub struct TaskExtras {
     /// What that default is: the creator's slack (prctl(2)); 0 is the first process's.
     pub default_slack: AtomicU64,
     pub ioprio: AtomicI32,
+    /// It became a user who had more tasks than its limit allows.
+    pub over_nproc: AtomicBool,
     /// The processors of sched_setaffinity(2); 0 is all.
     pub affinity: AtomicU64,
 }
@@ -73,6 +109,7 @@ impl GroupExtras {
         self.undumpable.store(false, Relaxed);
         let gone = std::mem::take(&mut self.timers.lock().list);
         for t in gone.values() {
+            t.renew();
             t.ticker.set(None, 0);
         }
     }
@@ -106,9 +143,12 @@ impl TaskExtras {
 
     /// What a child or a new thread starts with (sched(7)).
     pub fn inherit(&self, from: &TaskExtras) {
-        self.nice.store(from.nice.load(Relaxed), Relaxed);
-        if !from.reset_on_fork.load(Relaxed) {
-            self.policy.store(from.policy.load(Relaxed), Relaxed);
+        let (nice, policy) = (from.nice.load(Relaxed), from.policy.load(Relaxed));
+        let realtime = matches!(policy, libc::SCHED_FIFO | libc::SCHED_RR);
+        let resets = from.reset_on_fork.load(Relaxed);
+        self.nice.store(if resets && (realtime || nice < 0) { 0 } else { nice }, Relaxed);
+        if !(resets && realtime) {
+            self.policy.store(policy, Relaxed);
             self.priority.store(from.priority.load(Relaxed), Relaxed);
         }
         self.default_slack.store(from.slack(), Relaxed);

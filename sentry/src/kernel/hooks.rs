@@ -10,8 +10,8 @@ use super::thread_group::ThreadGroup;
 /// Makes a pidfd for a group and returns its number (`CLONE_PIDFD`).
 pub type MakePidfd = fn(&mut Ctx<'_>, &Arc<ThreadGroup>) -> Result<i32, Errno>;
 
-/// The process that a pidfd stands for (`P_PIDFD`).
-pub type PidfdTarget = fn(&Ctx<'_>, i32) -> Result<i32, Errno>;
+/// The process that a pidfd stands for (`P_PIDFD`), and whether it is not to be waited for (`O_NONBLOCK`).
+pub type PidfdTarget = fn(&Ctx<'_>, i32) -> Result<(i32, bool), Errno>;
 
 static PIDFD: OnceLock<(MakePidfd, PidfdTarget)> = OnceLock::new();
 
@@ -26,6 +26,6 @@ pub fn pidfd(cx: &mut Ctx<'_>, group: &Arc<ThreadGroup>) -> Result<i32, Errno> {
 }
 
 /// `EINVAL` where no pidfds exist.
-pub fn pidfd_target(cx: &Ctx<'_>, fd: i32) -> Result<i32, Errno> {
+pub fn pidfd_target(cx: &Ctx<'_>, fd: i32) -> Result<(i32, bool), Errno> {
     PIDFD.get().ok_or(Errno::EINVAL).and_then(|h| (h.1)(cx, fd))
 }

@@ -3,7 +3,9 @@
 //! Lock order, outermost first: `Task::run` (held while a handler runs) > `Kernel::pids` > `ThreadGroup::state` >
 //! `ThreadGroup::sighand` > `Task::sig`. No lock but `Task::run` is held over a call into a file.
 
+pub mod async_io;
 pub mod clone;
+pub mod core_dump;
 pub mod cpu;
 pub mod current;
 pub mod exec;
@@ -75,6 +77,10 @@ pub struct Kernel {
     pub cpus: usize,
     /// What the whole sandbox may use.
     pub limits: crate::config::Limits,
+    /// Signals that wait, by the user whose process they wait for (`RLIMIT_SIGPENDING`).
+    pub queued_signals: crate::signal::queue::Users,
+    /// Signals from outside that came before the command was there.
+    pub early_signals: Mutex<Vec<(crate::signal::Signo, signals::Outside)>>,
     /// Clones under way, and clones that `--pids` refused.
     pub cloning: AtomicU64,
     pub clones_refused: AtomicU64,

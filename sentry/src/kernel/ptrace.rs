@@ -11,13 +11,14 @@ use std::sync::{Arc, Weak};
 
 use linux_abi::{Errno, Result};
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
-use platform::Regs;
+use platform::{Action, Regs};
 
 use super::signals;
 use super::task::Task;
 use super::thread_group::{ExitStatus, ThreadGroup};
 use super::Kernel;
 use crate::cred::{cap, Cred};
+use crate::mm::AddressSpace;
 use crate::signal::info::CLD_TRAPPED;
 use crate::signal::{SigInfo, Signo};
 use crate::wait_queue::{PollEvents, WaitQueue};
@@ -100,6 +101,20 @@ pub struct View {
     pub regs: Regs,
     /// The call's number; -1 outside of calls.
     pub orig_rax: u64,
+}
+
+/// `struct user_regs_struct`, in words.
+pub const REGS: usize = 27;
+const CS: u64 = 0x33;
+const SS: u64 = 0x2b;
+
+/// The words of `struct user_regs_struct`, in order.
+pub fn words(v: &View) -> [u64; REGS] {
+    let r = &v.regs;
+    [
+        r.r15, r.r14, r.r13, r.r12, r.rbp, r.rbx, r.r11, r.r10, r.r9, r.r8, r.rax, r.rcx, r.rdx, r.rsi,
+        r.rdi, v.orig_rax, r.rip, CS, r.eflags, r.rsp, SS, r.fs_base, 0, 0, 0, 0, 0,
+    ]
 }
 
 /// Why a thread stopped.
@@ -242,6 +257,34 @@ pub fn may_access(cred: &Cred, task: &Task) -> Result<()> {
     } else {
         Err(Errno::EPERM)
     }
+}
+
+/// What the stub of an address space does to write what the guest itself may not: rights are back afterwards.
+pub fn store(memory: &AddressSpace, addr: u64, bytes: Vec<u8>) -> Vec<Action> {
+    let end = addr.saturating_add(bytes.len() as u64);
+    let parts: Vec<(u64, u64, i32)> = memory.with_table(|t| {
+        t.overlapping(addr, end)
+            .map(|v| (v.start.max(addr & !4095), v.end.min((end + 4095) & !4095), v.prot))
+            .collect()
+    });
+    let protect = |write: i32| {
+        parts
+            .iter()
+            .filter(|p| p.2 & libc::PROT_WRITE == 0)
+            .map(|p| Action::Protect { addr: p.0, len: p.1 - p.0, prot: p.2 | write })
+            .collect::<Vec<_>>()
+    };
+    let mut actions = protect(libc::PROT_WRITE | libc::PROT_READ);
+    actions.push(Action::Store { addr, bytes });
+    actions.extend(protect(0));
+    actions
+}
+
+/// Whether a range may be written by force: all of it is there, and a private copy of its own.
+pub fn may_store(memory: &AddressSpace, addr: u64, len: usize) -> bool {
+    let Some(end) = addr.checked_add(len as u64) else { return false };
+    memory.with_table(|t| t.is_covered(addr, end) && t.overlapping(addr, end).all(|v| !v.shared()))
+        && !crate::mm::is_reserved(addr, len)
 }
 
 /// Tells the tracer of a stop: SIGCHLD, and whoever waits.

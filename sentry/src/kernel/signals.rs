@@ -14,6 +14,7 @@ use super::thread_group::{ExitStatus, ThreadGroup};
 use super::Kernel;
 use crate::cred::{cap, Cred};
 use crate::signal::info::SI_USER;
+use crate::signal::queue::{Charge, Origin, PendingQueue};
 use crate::signal::{
     self, DefaultAction, SigAction, SigInfo, SigSet, Signo, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SIG_DFL,
     SIG_IGN,
@@ -42,37 +43,99 @@ pub enum Next {
     TracedStop(Option<Signo>),
 }
 
+/// What became of a signal that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    Queued,
+    /// Ignored, or merged with one of its kind.
+    Nothing,
+    /// No place in the queue (`EAGAIN`).
+    Full,
+}
+
+/// A signal on its way: with its place in the queue, and who wants to know when it is taken.
+type Parcel = (SigInfo, Option<Charge>, Option<Arc<dyn Origin>>);
+
 /// Sends a signal to one thread (tgkill, faults, timers with a thread). `false` where a queue was full.
 pub fn send_to_task(task: &Arc<Task>, info: SigInfo) -> bool {
+    send_to_thread(task, info, None) != Sent::Full
+}
+
+/// As [`send_to_task`], for who wants to be told when the signal is taken.
+pub fn send_to_thread(task: &Arc<Task>, info: SigInfo, origin: Option<Arc<dyn Origin>>) -> Sent {
     if !prepare(&task.group, info.signo) {
-        return true;
+        return Sent::Nothing;
     }
     if ignored(&task.group, info.signo, task.sig.lock().mask) {
-        return true;
+        return Sent::Nothing;
     }
-    let (ok, wanted) = {
+    let charge = match charge(&task.group, Some(task), &info, origin.is_some()) {
+        Ok(c) => c,
+        Err(()) => return Sent::Full,
+    };
+    let wanted = {
         let mut sig = task.sig.lock();
-        let ok = sig.pending.push(info);
-        (ok, !sig.mask.contains(info.signo) || sig.awaited.contains(info.signo))
+        put(&mut sig.pending, (info, charge, origin));
+        !sig.mask.contains(info.signo) || sig.awaited.contains(info.signo)
     };
     if wanted {
         task.kick();
     }
     task.group.signal_wait.wake(PollEvents::IN);
-    ok
+    Sent::Queued
+}
+
+/// A place in the queue of the user whose process it is. Without one, a standard signal, and one of kill(2), is still
+/// sent; a queued one is not (sigqueue(3), "EAGAIN").
+fn charge(
+    group: &ThreadGroup,
+    task: Option<&Task>,
+    info: &SigInfo,
+    paid: bool,
+) -> std::result::Result<Option<Charge>, ()> {
+    let Some(kernel) = group.kernel.upgrade().filter(|_| !paid) else { return Ok(None) };
+    let uid = match task {
+        Some(t) => t.cred().uid,
+        None => group.threads().first().map_or(0, |t| t.cred().uid),
+    };
+    let standard = info.signo < libc::SIGSYS + 1 && info.code >= 0;
+    let limit = if standard { u64::MAX } else { group.limit(crate::limits::resource::SIGPENDING) };
+    match kernel.queued_signals.charge(uid, limit) {
+        Some(c) => Ok(Some(c)),
+        None if info.signo > libc::SIGSYS && info.code != SI_USER => Err(()),
+        None => Ok(None),
+    }
+}
+
+/// Puts a signal into a queue; without a place of its own only its number is kept.
+fn put(queue: &mut PendingQueue, (info, charge, origin): Parcel) {
+    if charge.is_none() && origin.is_none() {
+        queue.mark(info.signo);
+    } else {
+        queue.queue(info, charge, origin);
+    }
 }
 
 /// Sends a signal to a process: any thread that does not block it takes it.
 pub fn send_to_group(group: &Arc<ThreadGroup>, info: SigInfo) -> bool {
+    send_to_process(group, info, None) != Sent::Full
+}
+
+/// As [`send_to_group`], for who wants to be told when the signal is taken.
+pub fn send_to_process(group: &Arc<ThreadGroup>, info: SigInfo, origin: Option<Arc<dyn Origin>>) -> Sent {
     if !prepare(group, info.signo) {
-        return true;
+        return Sent::Nothing;
     }
     let threads = group.threads();
     let main_mask = threads.first().map(|t| t.sig.lock().mask).unwrap_or_default();
     if ignored(group, info.signo, main_mask) {
-        return true;
+        return Sent::Nothing;
     }
-    let ok = group.pending.lock().push(info);
+    let charge = match charge(group, None, &info, origin.is_some()) {
+        Ok(c) => c,
+        Err(()) => return Sent::Full,
+    };
+    put(&mut group.pending.lock(), (info, charge, origin));
     let taker = threads.iter().find(|t| {
         let sig = t.sig.lock();
         !sig.mask.contains(info.signo) || sig.awaited.contains(info.signo)
@@ -83,7 +146,7 @@ pub fn send_to_group(group: &Arc<ThreadGroup>, info: SigInfo) -> bool {
         t.kick();
     }
     group.signal_wait.wake(PollEvents::IN);
-    ok
+    Sent::Queued
 }
 
 /// A signal that the kernel itself sends (SIGPIPE, SIGXFSZ, SIGCHLD without details).
@@ -214,8 +277,8 @@ pub fn next(task: &Arc<Task>) -> Next {
                     return Next::Exit(begin_exit(group, ExitStatus::Signal(info.signo, false)))
                 }
                 DefaultAction::Core => {
-                    // No core file is written; the flag says so truthfully.
-                    return Next::Exit(begin_exit(group, ExitStatus::Signal(info.signo, false)));
+                    let core = super::core_dump::dump(task, &info);
+                    return Next::Exit(begin_exit(group, ExitStatus::Signal(info.signo, core)));
                 }
             },
             _ => {
@@ -445,6 +508,9 @@ pub fn set_mask(task: &Arc<Task>, mask: SigSet) {
 
 /// Whether a task may signal a process (kill(2)): same real or saved user, CAP_KILL, or SIGCONT in one's session.
 pub fn may_signal(from: &Cred, from_group: &ThreadGroup, to: &ThreadGroup, signo: Signo) -> Result<()> {
+    if to.pid == super::INIT_PID {
+        return from.require(cap::KILL);
+    }
     let Some(target) = to.threads().first().map(|t| t.cred()) else { return Ok(()) };
     let same = [from.euid, from.uid].iter().any(|u| *u == target.uid || *u == target.suid);
     if same || from.has(cap::KILL) {
@@ -465,13 +531,38 @@ pub fn send_to_pgrp(kernel: &Arc<Kernel>, pgid: i32, info: SigInfo) -> usize {
     groups.len()
 }
 
-/// A signal from outside (the launcher relays what its terminal or its caller sent).
-pub fn from_outside(kernel: &Arc<Kernel>, signo: Signo) {
+/// Whom a signal from outside is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outside {
+    /// A key of the terminal: the foreground.
+    Foreground,
+    /// Sent to the launcher, which stands for the command.
+    Command,
+}
+
+/// The most that is kept of what comes before the command.
+const MAX_EARLY: usize = 64;
+
+/// A signal from outside (the launcher relays what its terminal or its caller sent). One that comes before the command
+/// is there waits for it.
+pub fn from_outside(kernel: &Arc<Kernel>, signo: Signo, to: Outside) {
+    let mut early = kernel.early_signals.lock();
+    let Some(first) = kernel.group(super::FIRST_PID) else {
+        if early.len() < MAX_EARLY {
+            early.push((signo, to));
+        }
+        return;
+    };
+    drop(early);
     let info = SigInfo::user(signo, SI_USER, 0, 0);
     let pgid = kernel.console.ids().foreground;
-    if pgid == 0 || send_to_pgrp(kernel, pgid, info) == 0 {
-        if let Some(first) = kernel.group(super::FIRST_PID) {
-            send_to_group(&first, info);
-        }
+    if to == Outside::Command || pgid == 0 || send_to_pgrp(kernel, pgid, info) == 0 {
+        send_to_group(&first, info);
     }
+}
+
+/// The command is there: it is sent what came before.
+pub fn told_early(kernel: &Arc<Kernel>) {
+    let early = std::mem::take(&mut *kernel.early_signals.lock());
+    early.into_iter().for_each(|(signo, to)| from_outside(kernel, signo, to));
 }

@@ -288,6 +288,11 @@ impl Task {
         self.sched.compare_exchange(RUNNING, BLOCKED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
+    /// Whether it waits in a call.
+    pub fn is_blocked(&self) -> bool {
+        self.sched.load(Ordering::SeqCst) == BLOCKED
+    }
+
     /// Makes the task look at its signals soon, wherever it is.
     pub fn kick(self: &Arc<Task>) {
         self.attention.store(true, Ordering::SeqCst);

@@ -8,6 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use super::task::Task;
 use super::Kernel;
 use crate::limits::Limits;
+use crate::signal::info::{CLD_DUMPED, CLD_EXITED, CLD_KILLED};
 use crate::signal::{PendingQueue, SigAction, NSIG};
 use crate::wait_queue::WaitQueue;
 
@@ -37,6 +38,14 @@ impl ExitStatus {
         match self {
             ExitStatus::Code(c) => (c as i32) << 8,
             ExitStatus::Signal(s, core) => s | if core { 0x80 } else { 0 },
+        }
+    }
+    /// `si_code` and `si_status` of SIGCHLD and waitid(2).
+    pub fn child_code(self) -> (i32, i32) {
+        match self {
+            ExitStatus::Code(c) => (CLD_EXITED, c.into()),
+            ExitStatus::Signal(s, false) => (CLD_KILLED, s),
+            ExitStatus::Signal(s, true) => (CLD_DUMPED, s),
         }
     }
 }
@@ -70,6 +79,10 @@ pub struct GroupState {
     /// Sent to this group when its parent thread ends (`PR_SET_PDEATHSIG`).
     pub pdeath_signal: i32,
     pub has_execed: bool,
+    /// The thread that made it: whose end `pdeath_signal` is for, and whose child it is for `__WNOTHREAD`.
+    pub maker: i32,
+    /// The user of its last thread, for who is told of its end.
+    pub last_uid: u32,
     /// Times of waited-for children, in nanoseconds (user, system).
     pub child_times: (u64, u64),
 }

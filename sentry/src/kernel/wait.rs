@@ -6,9 +6,9 @@ use std::sync::Arc;
 use linux_abi::Errno;
 
 use super::current::{Ctx, Restart};
-use super::thread_group::{ExitStatus, GroupState, ThreadGroup};
+use super::thread_group::{GroupState, ThreadGroup};
 use super::Stop;
-use crate::signal::info::{CLD_CONTINUED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, CLD_TRAPPED};
+use crate::signal::info::{CLD_CONTINUED, CLD_STOPPED, CLD_TRAPPED};
 use crate::wait_queue::PollEvents;
 
 /// Which children a wait is for.
@@ -18,6 +18,8 @@ pub enum Which {
     Pid(i32),
     Pgrp(i32),
     Group(i32),
+    /// The process of a pidfd that does not block.
+    Try(i32),
 }
 
 /// What a wait found.
@@ -44,7 +46,7 @@ pub fn wait(cx: &mut Ctx<'_>, which: &Which, options: i32) -> Result<Option<Foun
         let mut any = false;
         let children = parent.state.lock().children.clone();
         for child in &children {
-            if !matches(child, which, options) {
+            if !matches(cx, child, which, options) {
                 continue;
             }
             any = true;
@@ -61,17 +63,23 @@ pub fn wait(cx: &mut Ctx<'_>, which: &Which, options: i32) -> Result<Option<Foun
         if options & libc::WNOHANG != 0 {
             return Ok(None);
         }
+        if matches!(which, Which::Try(_)) {
+            return Err(Stop::Errno(Errno::EAGAIN));
+        }
         cx.wait(&[(&parent.child_wait, PollEvents::IN)], Restart::Sys)?;
     }
 }
 
-fn matches(child: &ThreadGroup, which: &Which, options: i32) -> bool {
+fn matches(cx: &Ctx<'_>, child: &ThreadGroup, which: &Which, options: i32) -> bool {
     let s = child.state.lock();
     let fits = match which {
         Which::Any => true,
-        Which::Pid(p) | Which::Group(p) => child.pid == *p,
+        Which::Pid(p) | Which::Group(p) | Which::Try(p) => child.pid == *p,
         Which::Pgrp(g) => s.pgid == *g,
     };
+    let ours = options & libc::__WNOTHREAD == 0 || s.maker == cx.task.tid();
+    // Nothing but its end can be told of a zombie.
+    let fits = fits && ours && (s.zombie.is_none() || options & libc::WEXITED != 0);
     let clone_child = s.exit_signal != libc::SIGCHLD;
     let kind = options & libc::__WALL != 0 || (options & libc::__WCLONE != 0) == clone_child;
     fits && kind
@@ -83,7 +91,7 @@ fn tracee(cx: &Ctx<'_>, which: &Which, options: i32, any: &mut bool) -> Option<F
     let keep = options & libc::WNOWAIT != 0;
     let fits = |tid: i32, group: Option<&ThreadGroup>| match which {
         Which::Any => true,
-        Which::Pid(p) | Which::Group(p) => tid == *p,
+        Which::Pid(p) | Which::Group(p) | Which::Try(p) => tid == *p,
         Which::Pgrp(g) => group.is_some_and(|o| o.state.lock().pgid == *g),
     };
     let all: Vec<_> = tracer.tracees.lock().iter().filter_map(std::sync::Weak::upgrade).collect();
@@ -106,22 +114,19 @@ fn tracee(cx: &Ctx<'_>, which: &Which, options: i32, any: &mut bool) -> Option<F
     }
     let mut dead = tracer.dead.lock();
     let at = dead.iter().position(|d| fits(d.tid, None))?;
-    *any = true;
     if options & libc::WEXITED == 0 {
         return None;
     }
+    *any = true;
     let d = if keep { dead.get(at).copied()? } else { dead.remove(at) };
-    let (code, value) = match d.status {
-        ExitStatus::Code(c) => (CLD_EXITED, c as i32),
-        ExitStatus::Signal(n, _) => (CLD_KILLED, n),
-    };
+    let (code, value) = d.status.child_code();
     Some(Found { pid: d.tid, uid: d.uid, code, value, status: d.status.to_wait(), times: (0, 0) })
 }
 
 fn look(cx: &Ctx<'_>, child: &Arc<ThreadGroup>, options: i32) -> Option<Found> {
     let keep = options & libc::WNOWAIT != 0;
     let mut s = child.state.lock();
-    let uid = s.threads.first().map_or(cx.task.cred().uid, |t| t.cred().uid);
+    let uid = s.threads.first().map_or(s.last_uid, |t| t.cred().uid);
     let times = (
         s.child_times.0 + child.dead_utime.load(Ordering::Relaxed),
         s.child_times.1 + child.dead_stime.load(Ordering::Relaxed),
@@ -129,10 +134,7 @@ fn look(cx: &Ctx<'_>, child: &Arc<ThreadGroup>, options: i32) -> Option<Found> {
     let found = |code, value, status| Found { pid: child.pid, uid, code, value, status, times };
     if options & libc::WEXITED != 0 {
         if let Some(status) = s.zombie {
-            let (code, value) = match status {
-                ExitStatus::Code(c) => (CLD_EXITED, c as i32),
-                ExitStatus::Signal(n, _) => (CLD_KILLED, n),
-            };
+            let (code, value) = status.child_code();
             drop(s);
             if !keep {
                 cx.kernel.reap(child);

@@ -25,6 +25,10 @@ pub struct ExecArgs {
     pub file: Arc<File>,
     /// The path as it was given (`AT_EXECFN`, and what a script's interpreter is told).
     pub path: Vec<u8>,
+    /// The task's new name comes from the file's own where the path is only a descriptor's.
+    pub name: Option<Vec<u8>>,
+    /// The path leads through a descriptor that exec closes: a script's interpreter could not open it.
+    pub closes: bool,
     pub argv: Vec<Vec<u8>>,
     pub envp: Vec<Vec<u8>>,
 }
@@ -40,6 +44,10 @@ pub struct ExecEnv<'a> {
     pub stack_limit: u64,
     /// Whether somebody with fewer rights could steer the program.
     pub steered: Steered,
+    /// `ADDR_NO_RANDOMIZE` of personality(2).
+    pub fixed_places: bool,
+    /// `READ_IMPLIES_EXEC` of personality(2).
+    pub read_implies_exec: bool,
 }
 
 /// A program ready to start.
@@ -75,14 +83,14 @@ const BRK_RANDOM: u64 = 32 << 20;
 
 /// Lays out a program.
 pub fn load(args: ExecArgs, env: &ExecEnv<'_>) -> Result<Loaded> {
-    let ExecArgs { file, path, argv, envp } = args;
+    let ExecArgs { file, path, name, closes, argv, envp } = args;
     check_sizes(&argv, &envp, env.stack_limit)?;
-    let comm = base_name(&path);
-    let found = script::resolve(file, path, argv, env)?;
+    let comm = base_name(name.as_deref().unwrap_or(&path));
+    let found = script::resolve(file, path, argv, closes, env)?;
     let exe = found.file;
     let cred = env.cred.after_exec(&asked_by(&exe)?, env.steered)?;
 
-    let mut seed = Random::new();
+    let mut seed = Random { fixed: env.fixed_places };
     let mut table = VmaTable::default();
     let mut actions = Vec::new();
     let (vdso_start, vdso_len, vdso_header) = env.vdso;
@@ -136,7 +144,7 @@ pub fn load(args: ExecArgs, env: &ExecEnv<'_>) -> Result<Loaded> {
         return Err(Errno::E2BIG);
     }
     let mut stack = Vma::anonymous(stack_top - stack_size, stack_top, libc::PROT_READ | libc::PROT_WRITE);
-    if program.executable_stack {
+    if program.executable_stack || env.read_implies_exec {
         stack.prot |= libc::PROT_EXEC;
     }
     stack.name = VmName::Stack;
@@ -231,12 +239,12 @@ fn base_name(path: &[u8]) -> Vec<u8> {
 }
 
 /// Numbers by chance, from the host.
-struct Random;
+struct Random {
+    /// Places are not left to chance.
+    fixed: bool,
+}
 
 impl Random {
-    fn new() -> Random {
-        Random
-    }
     fn bytes(&mut self) -> [u8; 16] {
         let mut b = [0u8; 16];
         // getrandom(2) fills up to 256 bytes whole once the host's pool is ready.
@@ -244,6 +252,9 @@ impl Random {
         b
     }
     fn below(&mut self, limit: u64) -> u64 {
+        if self.fixed {
+            return 0;
+        }
         let b = self.bytes();
         let v = b[..8].iter().fold(0u64, |v, b| v << 8 | u64::from(*b));
         v % limit.max(1)

@@ -20,7 +20,14 @@ pub struct Found {
 }
 
 /// Follows `#!` lines.
-pub fn resolve(file: Arc<File>, path: Vec<u8>, argv: Vec<Vec<u8>>, env: &ExecEnv<'_>) -> Result<Found> {
+/// `closes`: the path names a descriptor that will not be there for the interpreter.
+pub fn resolve(
+    file: Arc<File>,
+    path: Vec<u8>,
+    argv: Vec<Vec<u8>>,
+    closes: bool,
+    env: &ExecEnv<'_>,
+) -> Result<Found> {
     let mut found = Found { file, path, argv };
     // AT_EXECFN stays what was asked for; only the arguments know of the interpreter.
     let mut script = found.path.clone();
@@ -34,6 +41,9 @@ pub fn resolve(file: Arc<File>, path: Vec<u8>, argv: Vec<Vec<u8>>, env: &ExecEnv
             return Ok(found);
         }
         let line = parse(&head)?;
+        if closes {
+            return Err(Errno::ENOENT);
+        }
         let mut argv = vec![line.interpreter.clone()];
         argv.extend(line.argument);
         argv.push(script);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use linux_abi::Errno;
-use platform::{Action, Regs, Reply};
+use platform::{Regs, Reply};
 
 use super::{again, call, finish, leave, settle};
 use crate::kernel::ptrace::{self, event, option, Stopped, View, Why, TRAP_FLAG};
@@ -95,23 +95,7 @@ fn end_of_group_stop(task: &Arc<Task>) -> bool {
 /// The tracee's stub writes what the tracer may write and the guest may not.
 fn next_poke(task: &Arc<Task>) -> Option<Reply> {
     let (addr, bytes) = task.ptrace.lock()?.pokes.front().cloned()?;
-    let end = addr.saturating_add(bytes.len() as u64);
-    let parts: Vec<(u64, u64, i32)> = task.mm().with_table(|t| {
-        t.overlapping(addr, end)
-            .map(|v| (v.start.max(addr & !4095), v.end.min((end + 4095) & !4095), v.prot))
-            .collect()
-    });
-    let protect = |write: i32| {
-        parts
-            .iter()
-            .filter(|p| p.2 & libc::PROT_WRITE == 0)
-            .map(|p| Action::Protect { addr: p.0, len: p.1 - p.0, prot: p.2 | write })
-            .collect::<Vec<_>>()
-    };
-    let mut actions = protect(libc::PROT_WRITE | libc::PROT_READ);
-    actions.push(Action::Store { addr, bytes });
-    actions.extend(protect(0));
-    Some(Reply::Act(actions))
+    Some(Reply::Act(ptrace::store(&task.mm(), addr, bytes)))
 }
 
 /// What a reply that only prepared something leads to; `None` where it was none of ours.

@@ -67,6 +67,13 @@ impl SigInfo {
         i.put(16, &addr.to_le_bytes());
         i
     }
+    /// A descriptor that became ready (fcntl(2), `F_SETSIG`): `si_band`, `si_fd`.
+    pub fn poll(signo: Signo, code: i32, band: i64, fd: i32) -> SigInfo {
+        let mut i = SigInfo::new(signo, code);
+        i.put(16, &band.to_le_bytes());
+        i.put(24, &fd.to_le_bytes());
+        i
+    }
     /// SIGSYS of a seccomp filter: `si_errno` (its data), `si_call_addr`, `si_syscall`, `si_arch`.
     pub fn seccomp(data: u16, ip: u64, nr: i32, arch: u32) -> SigInfo {
         let mut i = SigInfo::new(libc::SIGSYS, SYS_SECCOMP);

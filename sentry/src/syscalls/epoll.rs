@@ -129,7 +129,7 @@ fn wait(cx: &mut Ctx<'_>, epfd: Fd, events: UserPtr<Event>, max: i32) -> SysResu
             return Ok(ready.len() as u64);
         }
         match file.ops.wait_queue() {
-            Some(q) => cx.wait(&[(q, PollEvents::IN)], Restart::NoHand)?,
+            Some(q) => cx.wait(&[(q, PollEvents::IN)], Restart::Never)?,
             None => return Err(Errno::EINVAL.into()),
         }
     }

@@ -150,31 +150,29 @@ pub fn inotify_rm_watch(cx: &mut Ctx<'_>, fd: Fd, number: i32) -> SysResult {
     file.downcast::<inotify::Inotify>().ok_or(Errno::EINVAL)?.unwatch(number)?;
     Ok(0)
 }
+/// A thread, not its process (pidfd_open(2), `PIDFD_THREAD`).
+const PIDFD_THREAD: u32 = libc::O_EXCL as u32;
 
 pub fn pidfd_open(cx: &mut Ctx<'_>, pid: i32, flags: u32) -> SysResult {
-    only(flags, NONBLOCK)?;
+    only(flags, NONBLOCK | PIDFD_THREAD)?;
     if pid <= 0 {
         return Err(Errno::EINVAL.into());
     }
-    let Some(group) = cx.kernel.group(pid) else {
-        // A thread that leads no group cannot be meant (without PIDFD_THREAD).
-        let errno = if cx.kernel.task(pid).is_some() { Errno::EINVAL } else { Errno::ESRCH };
-        return Err(errno.into());
+    let thread = match flags & PIDFD_THREAD {
+        0 => None,
+        _ => Some(cx.kernel.task(pid).ok_or(Errno::ESRCH)?),
     };
-    let file = pidfd::create(&cx.task.cred(), group, flags);
+    let group = match &thread {
+        Some(t) => t.group.clone(),
+        None => match cx.kernel.group(pid) {
+            Some(g) => g,
+            // A thread that leads no group cannot be meant.
+            None if cx.kernel.task(pid).is_some() => return Err(Errno::ENOENT.into()),
+            None => return Err(Errno::ESRCH.into()),
+        },
+    };
+    let file = pidfd::create(&cx.task.cred(), group, thread.as_ref(), flags & NONBLOCK);
     Ok(cx.install(file, true)? as u64)
-}
-
-/// A pidfd for a new child (clone with `CLONE_PIDFD`).
-pub fn new_pidfd(cx: &mut Ctx<'_>, group: &Arc<ThreadGroup>) -> Result<i32, Errno> {
-    let file = pidfd::create(&cx.task.cred(), group.clone(), 0);
-    cx.install(file, true)
-}
-
-/// The process that a pidfd stands for (waitid with `P_PIDFD`).
-pub fn pidfd_pid(cx: &Ctx<'_>, fd: i32) -> Result<i32, Errno> {
-    let file = cx.file(fd)?;
-    pidfd::group_of(&file).map(|g| g.pid).ok_or(Errno::EBADF)
 }
 
 /// The process that a pidfd stands for, if it is still there.
@@ -187,7 +185,11 @@ pub(super) fn pidfd_group(cx: &Ctx<'_>, fd: i32) -> Result<Arc<ThreadGroup>, Err
 
 /// pidfd_send_signal(2).
 pub fn pidfd_send_signal(cx: &mut Ctx<'_>, fd: Fd, signo: i32, info: u64, flags: u32) -> SysResult {
-    only(flags, 0)?;
+    // To a thread, to a process, to a process group: one of them, else as the descriptor was made.
+    const SCOPES: u32 = 7;
+    if flags & !SCOPES != 0 || flags.count_ones() > 1 {
+        return Err(Errno::EINVAL.into());
+    }
     let file = cx.file(fd.0)?;
     // A descriptor of /proc/PID will do as well (pidfd_send_signal(2)).
     let of_proc = || file.inode().and_then(proc::process_of);
@@ -196,6 +198,30 @@ pub fn pidfd_send_signal(cx: &mut Ctx<'_>, fd: Fd, signo: i32, info: u64, flags:
     // The number may belong to another process by now.
     if !cx.kernel.group(pid).is_some_and(|g| Arc::ptr_eq(&g, &meant)) {
         return Err(Errno::ESRCH.into());
+    }
+    if info != 0 && UserPtr::<i32>::new(info).read(&cx.mem)? != signo {
+        return Err(Errno::EINVAL.into());
+    }
+    const THREAD: u32 = 1;
+    const GROUP: u32 = 4;
+    if flags == GROUP {
+        if info != 0 {
+            // The details are another sender's than kill(2)'s: not for a whole group.
+            return Err(Errno::EINVAL.into());
+        }
+        return super::signals::kill(cx, -pid, signo);
+    }
+    let thread = match pidfd::thread_of(&file) {
+        Some(t) if flags == 0 || flags == THREAD => Some(t?.tid()),
+        _ if flags == THREAD => Some(pid),
+        _ => None,
+    };
+    if let Some(tid) = thread {
+        return if info == 0 {
+            super::signals::tgkill(cx, pid, tid, signo)
+        } else {
+            super::signals::rt_tgsigqueueinfo(cx, pid, tid, signo, info)
+        };
     }
     if info == 0 {
         super::signals::kill(cx, pid, signo)

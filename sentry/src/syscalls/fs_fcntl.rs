@@ -5,11 +5,12 @@ use std::sync::Arc;
 use linux_abi::fs::Flock;
 use linux_abi::Errno;
 
+use crate::fsimpl::socket::SocketFile;
 use crate::fsimpl::{pipe, tmpfs};
 use crate::kernel::{Ctx, Restart, Stop, SysResult};
 use crate::limits::resource;
 use crate::mm::UserPtr;
-use crate::syscalls::Fd;
+use crate::syscalls::{async_io, Fd};
 use crate::vfs::file::Mark;
 use crate::vfs::locks::{self, Kind, Owner, Range};
 use crate::vfs::permission::owner_or_capable;
@@ -22,6 +23,8 @@ const F_OFD_SETLKW: i32 = 38;
 /// What the C library makes of `F_GETOWN`.
 const F_GETOWN_EX: i32 = 16;
 const F_SETOWN_EX: i32 = 15;
+const F_SETSIG: i32 = 10;
+const F_GETSIG: i32 = 11;
 const F_DUPFD_QUERY: i32 = 1027;
 const F_CREATED_QUERY: i32 = 1028;
 
@@ -52,7 +55,7 @@ pub fn fcntl(cx: &mut Ctx<'_>, fd: Fd, cmd: i32, arg: u64) -> SysResult {
             Ok(0)
         }
         libc::F_GETFL => Ok(file.flags() as u64),
-        libc::F_SETFL => set_flags(cx, &file, arg as u32),
+        libc::F_SETFL => set_flags(cx, fd, &file, arg as u32),
         libc::F_GETLK | F_OFD_GETLK => get_lock(cx, &file, cmd, UserPtr::new(arg)),
         libc::F_SETLK | libc::F_SETLKW | F_OFD_SETLK | F_OFD_SETLKW => {
             set_lock(cx, fd, &file, cmd, UserPtr::new(arg))
@@ -73,17 +76,14 @@ pub fn fcntl(cx: &mut Ctx<'_>, fd: Fd, cmd: i32, arg: u64) -> SysResult {
             file.ops.add_seals(arg as u32)?;
             Ok(0)
         }
-        // No SIGIO is ever sent; an owner that is read back is none.
-        libc::F_GETOWN => Ok(0),
-        libc::F_SETOWN => Ok(0),
-        F_GETOWN_EX => {
-            UserPtr::<[i32; 2]>::new(arg).write(&cx.mem, &[0, 0])?;
+        libc::F_GETOWN => Ok(async_io::plain_owner(cx, &file)),
+        libc::F_SETOWN => async_io::set_plain_owner(cx, &file, arg as i32),
+        F_GETOWN_EX | F_SETOWN_EX => async_io::owner(cx, &file, cmd == F_SETOWN_EX, UserPtr::new(arg)),
+        F_SETSIG => {
+            async_io::of(cx, &file).set_signal(arg)?;
             Ok(0)
         }
-        F_SETOWN_EX => {
-            UserPtr::<[i32; 2]>::new(arg).read(&cx.mem)?;
-            Ok(0)
-        }
+        F_GETSIG => Ok(async_io::of(cx, &file).signal() as u64),
         F_CREATED_QUERY => Ok(file.marked(Mark::Created).into()),
         F_DUPFD_QUERY => {
             let other = cx.file_any(arg as i32)?;
@@ -93,7 +93,7 @@ pub fn fcntl(cx: &mut Ctx<'_>, fd: Fd, cmd: i32, arg: u64) -> SysResult {
     }
 }
 
-fn set_flags(cx: &mut Ctx<'_>, file: &Arc<File>, flags: u32) -> SysResult {
+fn set_flags(cx: &mut Ctx<'_>, fd: Fd, file: &Arc<File>, flags: u32) -> SysResult {
     let old = file.flags();
     let noatime = libc::O_NOATIME as u32;
     if flags & !old & noatime != 0 {
@@ -103,7 +103,11 @@ fn set_flags(cx: &mut Ctx<'_>, file: &Arc<File>, flags: u32) -> SysResult {
             }
         }
     }
-    file.set_flags(old & !SETFL | flags & SETFL);
+    // What cannot tell by signal does not keep the flag, and that is no error.
+    let told = libc::O_ASYNC as u32;
+    let wanted = if file.ops.tells_by_signal() { flags & SETFL } else { flags & SETFL & !told };
+    file.set_flags(old & !SETFL | wanted);
+    async_io::follow_flag(cx, fd, file);
     Ok(0)
 }
 
@@ -253,9 +257,15 @@ pub fn ioctl(cx: &mut Ctx<'_>, fd: Fd, request: u32, arg: u64) -> SysResult {
         }
         libc::FIOASYNC => {
             let on = UserPtr::<i32>::new(arg).read(&cx.mem)? != 0;
-            if on {
+            let bit = libc::O_ASYNC as u32;
+            if on && !file.ops.tells_by_signal() {
                 return Err(Errno::ENOTTY.into());
             }
+            file.set_flags(if on { file.flags() | bit } else { file.flags() & !bit });
+            async_io::follow_flag(cx, fd, &file);
+        }
+        _ if file.downcast::<SocketFile>().is_some() && async_io::is_owner_request(request) => {
+            async_io::socket_owner(cx, &file, request, UserPtr::new(arg))?;
         }
         libc::FIONREAD if is_regular(&file) => {
             let left = file.ops.size(&file)?.saturating_sub(*file.pos.lock());

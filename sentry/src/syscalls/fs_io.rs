@@ -7,7 +7,8 @@ use std::sync::Arc;
 use linux_abi::fs::Iovec;
 use linux_abi::Errno;
 
-use crate::kernel::{Ctx, Restart, Stop, SysResult};
+use crate::fsimpl::proc::mem::ProcMem;
+use crate::kernel::{Ctx, Stop, SysResult};
 use crate::limits::resource;
 use crate::mm::{is_reserved, AddressSpace, Mem, Nowhere, Sink, Source, UserBuf, UserPtr};
 use crate::signal::info::SI_KERNEL;
@@ -160,7 +161,8 @@ pub fn wait_ready(cx: &mut Ctx<'_>, file: &Arc<File>, events: PollEvents) -> Res
     if cx.timed_out() {
         return Err(Errno::EAGAIN.into());
     }
-    cx.wait(&[(queue, events)], Restart::Sys)
+    let restart = cx.socket_restart();
+    cx.wait(&[(queue, events)], restart)
 }
 
 /// One try to read.
@@ -312,6 +314,9 @@ pub fn write_file(
                 Err(Stop::Errno(_)) if done > 0 => return Ok(done as u64),
                 other => other?,
             },
+            Err(Errno::EIO) if file.downcast::<ProcMem>().is_some() => {
+                return super::proc_mem::force(cx, file, ranges, at);
+            }
             Err(e) => {
                 if e == Errno::EPIPE && file.ops.sigpipe() {
                     raise(cx, libc::SIGPIPE);

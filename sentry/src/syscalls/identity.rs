@@ -8,7 +8,7 @@ use linux_abi::{Errno, Result};
 
 use super::sched::task_of;
 use crate::cred::{cap, Cred, ALL_CAPS};
-use crate::kernel::{cpu, Ctx, SysResult, Task, ThreadGroup};
+use crate::kernel::{clone, cpu, Ctx, SysResult, Task, ThreadGroup, INIT_PID};
 use crate::limits::{resource, Limit};
 use crate::mm::UserPtr;
 use crate::time::NSEC;
@@ -62,13 +62,20 @@ fn fix_caps(old: &Cred, new: &mut Cred) {
 }
 
 fn change_uids(cx: &Ctx<'_>, f: impl FnOnce(&mut Cred) -> Result<()>) -> SysResult {
-    change(cx, |new| {
+    let before = cx.task.cred();
+    let done = change(cx, |new| {
         let old = new.clone();
         f(new)?;
         new.fsuid = new.euid;
         fix_caps(&old, new);
         Ok(())
-    })
+    })?;
+    let mighty = before.has(cap::SYS_RESOURCE) || before.has(cap::SYS_ADMIN);
+    if cx.task.cred().uid != before.uid && !mighty {
+        // The change is no error, but exec may be one (setuid(2) of Linux, "EAGAIN" of execve(2)).
+        cx.task.extras.over_nproc.store(clone::over_nproc(cx, 1), Relaxed);
+    }
+    Ok(done)
 }
 
 /// getuid(2).
@@ -312,7 +319,11 @@ pub fn capget(cx: &mut Ctx<'_>, header: UserPtr<[u32; 2]>, data: u64) -> SysResu
         Err(Errno::EINVAL) if data == 0 => return Ok(0),
         r => r?,
     };
-    let cred = task_of(cx, pid)?.cred();
+    let cred = match pid {
+        // Init has no thread of its own here; it is root's.
+        INIT_PID => Arc::new(Cred::login(0, 0, Vec::new())),
+        pid => task_of(cx, pid)?.cred(),
+    };
     if data == 0 {
         return Ok(0);
     }
@@ -415,6 +426,13 @@ pub fn prlimit64(
     let new = new.read_opt(&cx.mem)?.map(|[soft, hard]| Limit { soft, hard });
     let group = if pid == 0 {
         cx.task.group.clone()
+    } else if pid == INIT_PID {
+        // Its limits may be seen by who may see all, and change for nobody.
+        cx.task.cred().require(cap::SYS_RESOURCE)?;
+        if new.is_some() {
+            return Err(Errno::EPERM.into());
+        }
+        cx.kernel.group(INIT_PID).ok_or(Errno::ESRCH)?
     } else {
         let task = cx.kernel.task(pid).ok_or(Errno::ESRCH)?;
         let (me, they) = (cx.task.cred(), task.cred());
@@ -435,7 +453,7 @@ const PRIO_PGRP: i32 = 1;
 const PRIO_USER: i32 = 2;
 
 /// The tasks that getpriority(2) and setpriority(2) mean.
-fn tasks_of(cx: &Ctx<'_>, which: i32, who: i32) -> Result<Vec<Arc<Task>>> {
+pub fn tasks_of(cx: &Ctx<'_>, which: i32, who: i32) -> Result<Vec<Arc<Task>>> {
     let all = || -> Vec<Arc<Task>> { cx.kernel.pids.lock().tasks.values().cloned().collect() };
     let found: Vec<Arc<Task>> = match which {
         PRIO_PROCESS if who == 0 => vec![cx.task.clone()],
@@ -458,6 +476,9 @@ fn tasks_of(cx: &Ctx<'_>, which: i32, who: i32) -> Result<Vec<Arc<Task>>> {
 
 /// getpriority(2): the raw call gives 20 minus the nice value.
 pub fn getpriority(cx: &mut Ctx<'_>, which: i32, who: i32) -> SysResult {
+    if (which, who) == (PRIO_PROCESS, INIT_PID) {
+        return Ok(20);
+    }
     let best = tasks_of(cx, which, who)?.iter().map(|t| 20 - t.extras.nice.load(Relaxed)).max();
     Ok(best.unwrap_or(20) as u64)
 }
@@ -523,7 +544,7 @@ pub fn times(cx: &mut Ctx<'_>, out: UserPtr<[i64; 4]>) -> SysResult {
     Ok(crate::time::monotonic() / TICK)
 }
 
-/// personality(2): the number is kept; of its effects only the default is there.
+/// personality(2): of its bits those have an effect that `extras::personality` names.
 pub fn personality(cx: &mut Ctx<'_>, persona: u32) -> SysResult {
     let x = &cx.task.group.extras;
     let old = x.personality.load(Relaxed);

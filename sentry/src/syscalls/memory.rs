@@ -4,6 +4,7 @@
 use linux_abi::{Errno, Result};
 
 use crate::cred::cap;
+use crate::kernel::extras::personality::READ_IMPLIES_EXEC;
 use crate::kernel::mm_ops::{self, limits};
 use crate::kernel::{Ctx, Stop, SysResult};
 use crate::limits::resource;
@@ -39,6 +40,16 @@ const MAP_TYPE: i32 = 0x0f;
 /// `PROT_SEM`, which has no effect on x86.
 const PROT_SEM: i32 = 8;
 
+/// What may be read may be executed, where personality(2) says so.
+fn implied(cx: &Ctx<'_>, prot: i32) -> i32 {
+    let persona = cx.task.group.extras.personality.load(std::sync::atomic::Ordering::Relaxed);
+    if persona & READ_IMPLIES_EXEC != 0 && prot & libc::PROT_READ != 0 {
+        prot | libc::PROT_EXEC
+    } else {
+        prot
+    }
+}
+
 pub(super) fn aligned(v: u64) -> bool {
     v.is_multiple_of(PAGE)
 }
@@ -57,6 +68,8 @@ pub fn mmap(cx: &mut Ctx<'_>, addr: u64, len: u64, prot: i32, flags: i32, fd: Fd
         return Err(Errno::EINVAL.into());
     }
     let len = page_up(len).filter(|l| *l <= platform::GUEST_HIGHEST).ok_or(Errno::ENOMEM)?;
+    let noexec = file.as_ref().and_then(|f| f.path.as_ref()).is_some_and(VfsPath::noexec);
+    let prot = if noexec { prot } else { implied(cx, prot) };
     let at = place(addr, flags)?;
     let locked = flags & libc::MAP_LOCKED != 0;
     if locked {
@@ -175,10 +188,11 @@ pub fn mprotect(cx: &mut Ctx<'_>, addr: u64, len: u64, prot: i32) -> SysResult {
     let len = page_up(len).ok_or(Errno::ENOMEM)?;
     let end = addr.checked_add(len).ok_or(Errno::ENOMEM)?;
     let limits = limits(cx.task);
+    let prot = implied(cx, prot & PROT_ALL);
     mm_ops::run(cx, |t| {
         // PROT_GROWSDOWN reaches to the start of a mapping that grows (mprotect(2)).
         let start = if grows != 0 && len > 0 { t.growing_start(addr, end)? } else { addr };
-        t.plan_protect(start, end - start, prot & PROT_ALL, &limits)
+        t.plan_protect(start, end - start, prot, &limits)
     })
 }
 

@@ -1,6 +1,7 @@
 //! The system call table and the handlers, one file a family. A handler takes types, checks flags, looks up, delegates.
 
 pub mod args;
+pub mod async_io;
 pub mod epoll;
 pub mod event_fds;
 pub mod fs_attr;
@@ -23,6 +24,7 @@ pub mod mqueue;
 pub mod msg;
 pub mod pipe;
 pub mod prctl;
+pub mod proc_mem;
 pub mod process;
 pub mod ptrace;
 pub mod readiness;
@@ -38,6 +40,7 @@ pub mod system;
 pub mod table;
 pub mod terminal;
 pub mod time;
+pub mod timers;
 
 pub use args::{Fd, FromArg};
 pub use table::{lookup, Entry};

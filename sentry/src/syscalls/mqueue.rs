@@ -84,7 +84,8 @@ pub fn mq_timedsend(
     if !file.writable() {
         return Err(Errno::EBADF.into());
     }
-    let len = usize::try_from(len).ok().filter(|l| *l as i64 <= queue.size).ok_or(Errno::EMSGSIZE)?;
+    let most = u64::try_from(queue.size).unwrap_or(0);
+    let len = usize::try_from(len).ok().filter(|l| *l as u64 <= most).ok_or(Errno::EMSGSIZE)?;
     let mut data = vec![0; len];
     cx.mem.read(from, &mut data)?;
     let me = (cx.task.group.pid, cx.task.cred().uid);

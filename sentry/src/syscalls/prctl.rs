@@ -12,6 +12,7 @@ use crate::mm::vma::{page_up, VmName, PAGE};
 use crate::mm::UserPtr;
 
 const PR_GET_AUXV: i32 = 0x4155_5856;
+const PR_MCE_KILL_GET: i32 = 34;
 const PR_SET_VMA: i32 = 0x5356_4d41;
 const PR_GET_TID_ADDRESS: i32 = 40;
 /// `TASK_COMM_LEN`, with its NUL.
@@ -153,6 +154,11 @@ pub fn prctl(cx: &mut Ctx<'_>, option: i32, a: u64, b: u64, c: u64, d: u64) -> S
         }
         PR_SET_VMA if a == 0 => name_mapping(cx, b, c, d),
         libc::PR_SET_MM => Err(Errno::EPERM.into()),
+        // There is no machine check here; its policy is the default's.
+        PR_MCE_KILL_GET => {
+            unused(&[a, b, c, d])?;
+            Ok(2)
+        }
         _ => Err(Errno::EINVAL.into()),
     }
 }

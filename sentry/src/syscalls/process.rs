@@ -1,18 +1,20 @@
 //! Processes and threads: making, ending, waiting, families, programs.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 
 use linux_abi::Errno;
 use platform::Mem;
 
 use crate::kernel::clone::{self, CloneArgs};
+use crate::kernel::extras::personality;
 use crate::kernel::wait::{self, Found, Which};
 use crate::kernel::{exec, exit, ptrace, robust, signals, Ctx, ExitStatus, Stop, SysResult, ThreadGroup};
 use crate::loader::{self, ExecArgs, ExecEnv};
 use crate::mm::UserPtr;
 use crate::signal::SigInfo;
 use crate::syscalls::args::Fd;
-use crate::vfs::Lookup;
+use crate::vfs::{File, Lookup};
 
 /// getpid(2).
 pub fn getpid(cx: &mut Ctx<'_>) -> SysResult {
@@ -46,11 +48,16 @@ pub fn vfork(cx: &mut Ctx<'_>) -> SysResult {
     clone::clone(cx, CloneArgs { flags, exit_signal: libc::SIGCHLD, ..Default::default() })
 }
 
+/// An exit signal that is never sent, and yet not SIGCHLD: a "clone child" (wait(2), `__WCLONE`).
+const NO_SIGNAL: i32 = 0;
+
 /// clone(2), the x86-64 order of arguments.
 pub fn clone(cx: &mut Ctx<'_>, flags: u64, sp: u64, parent_tid: u64, child_tid: u64, tls: u64) -> SysResult {
-    let exit_signal = (flags & 0xff) as i32;
+    // Of a signal that there is none of, nobody is told.
+    let exit_signal = Some((flags & 0xff) as i32).filter(|s| *s <= 64).unwrap_or(NO_SIGNAL);
     let flags = flags & 0xffff_ff00;
-    if flags & libc::CLONE_PIDFD as u64 != 0 && flags & libc::CLONE_PARENT_SETTID as u64 != 0 {
+    let beside_pidfd = (libc::CLONE_PARENT_SETTID | libc::CLONE_DETACHED) as u64;
+    if flags & libc::CLONE_PIDFD as u64 != 0 && flags & beside_pidfd != 0 {
         return Err(Errno::EINVAL.into());
     }
     clone::clone(cx, CloneArgs { flags, pidfd: parent_tid, child_tid, parent_tid, exit_signal, sp, tls })
@@ -71,14 +78,28 @@ pub fn clone3(cx: &mut Ctx<'_>, args: u64, size: usize) -> SysResult {
     }
     let word = |i: usize| u64::from_le_bytes(raw[i * 8..i * 8 + 8].try_into().unwrap_or_default());
     let (stack, stack_size, tls) = (word(5), word(6), word(7));
-    let (set_tid, cgroup) = (word(8), word(10));
+    let (set_tid, set_tid_size, cgroup) = (word(8), word(9), word(10));
     let flags = word(0);
+    const CLONE_INTO_CGROUP: u64 = 1 << 33;
+    if flags & !(CLONE_INTO_CGROUP * 2 - 1) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    if flags & CLONE_INTO_CGROUP != 0 {
+        // There is one group only, and it has no descriptor that would do.
+        if size < 88 || cgroup > i32::MAX as u64 {
+            return Err(Errno::EINVAL.into());
+        }
+        cx.file(cgroup as i32)?;
+        return Err(Errno::EOPNOTSUPP.into());
+    }
     let exit_signal = word(4);
     if flags & 0xff != 0
         || exit_signal > 64
         || (stack == 0) != (stack_size == 0)
         || set_tid != 0
-        || cgroup != 0
+        || set_tid_size != 0
+        || flags & libc::CLONE_DETACHED as u64 != 0
+        || stack.checked_add(stack_size).is_none_or(|end| end > platform::GUEST_HIGHEST)
     {
         return Err(Errno::EINVAL.into());
     }
@@ -186,6 +207,10 @@ fn load(
     if flags & !known != 0 {
         return Err(Errno::EINVAL.into());
     }
+    // Too many of its new user's still.
+    if cx.task.extras.over_nproc.swap(false, Relaxed) && clone::over_nproc(cx, 1) {
+        return Err(Errno::EAGAIN.into());
+    }
     let path = cx.mem.read_cstr(path, 4096)?;
     let stack_limit = cx.limit(crate::limits::resource::STACK);
     // A quarter of the stack, at least 32 pages, at most 6 MiB (execve(2), "Limits on size of arguments").
@@ -201,11 +226,15 @@ fn load(
         if dir.0 == libc::AT_FDCWD || path.starts_with(b"/") { None } else { Some(cx.file_any(dir.0)?) };
     let open_flags = libc::O_RDONLY as u32
         | if flags & libc::AT_SYMLINK_NOFOLLOW as u32 != 0 { libc::O_NOFOLLOW as u32 } else { 0 };
+    // Below a descriptor that exec closes, a script's interpreter would find nothing.
+    let closes = base.is_some() && task.files().cloexec(dir.0)?;
+    let mut own_name = None;
     let (file, name) = if path.is_empty() {
         if flags & libc::AT_EMPTY_PATH as u32 == 0 {
             return Err(Errno::ENOENT.into());
         }
         let held = base.ok_or(Errno::EACCES)?;
+        own_name = Some(file_name(&held));
         (crate::vfs::reopen_exec(&held, &cred)?, format!("/dev/fd/{}", dir.0).into_bytes())
     } else {
         let name = match &base {
@@ -220,14 +249,30 @@ fn load(
         (look.open_exec(&path, open_flags)?, name)
     };
     let look = Lookup { fs: task.fs().get(), cred: cred.clone(), base: None };
+    let persona = task.group.extras.personality.load(Relaxed);
     let env = ExecEnv {
         open: &|p| look.open_exec(p, libc::O_RDONLY as u32),
         cred: &cred,
         vdso: cx.kernel.platform.vdso(),
         stack_limit,
         steered: exec::steered(cx),
+        fixed_places: persona & personality::ADDR_NO_RANDOMIZE != 0,
+        read_implies_exec: persona & personality::READ_IMPLIES_EXEC != 0,
     };
-    Ok(loader::load(ExecArgs { file, path: name, argv, envp }, &env)?)
+    Ok(loader::load(ExecArgs { file, path: name, name: own_name, closes, argv, envp }, &env)?)
+}
+
+/// What a file is called where it lies, or as what it was made.
+fn file_name(file: &File) -> Vec<u8> {
+    let made = |label: &[u8]| {
+        let label = label.strip_prefix(b"/").unwrap_or(label);
+        label.strip_suffix(b" (deleted)").unwrap_or(label).to_vec()
+    };
+    match &file.path {
+        Some(place) if place.is_detached() => made(&place.dentry.name()),
+        Some(place) => place.dentry.name().to_vec(),
+        None => made(file.label.as_bytes()),
+    }
 }
 
 fn rusage(times: (u64, u64)) -> [u8; 144] {
@@ -278,7 +323,10 @@ pub fn waitid(cx: &mut Ctx<'_>, kind: i32, id: i32, info: u64, options: i32, usa
         1 if id > 0 => Which::Pid(id),
         2 if id > 0 => Which::Pgrp(id),
         2 if id == 0 => Which::Pgrp(cx.task.group.state.lock().pgid),
-        3 => Which::Group(crate::kernel::hooks::pidfd_target(cx, id)?),
+        3 if id >= 0 => match crate::kernel::hooks::pidfd_target(cx, id)? {
+            (pid, true) => Which::Try(pid),
+            (pid, false) => Which::Group(pid),
+        },
         _ => return Err(Errno::EINVAL.into()),
     };
     let found = wait::wait(cx, &which, options)?;
@@ -300,8 +348,7 @@ fn named(cx: &Ctx<'_>, pid: i32) -> Result<Arc<ThreadGroup>, Errno> {
     if pid == 0 || pid == cx.task.group.pid {
         return Ok(cx.task.group.clone());
     }
-    let alive = |g: &Arc<ThreadGroup>| g.pid != crate::kernel::INIT_PID;
-    cx.kernel.group(pid).filter(alive).ok_or(Errno::ESRCH)
+    cx.kernel.group(pid).ok_or(Errno::ESRCH)
 }
 
 /// unshare(2): what needs no namespace.

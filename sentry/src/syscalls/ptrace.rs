@@ -5,7 +5,7 @@ use std::sync::Arc;
 use linux_abi::{Errno, Result};
 use platform::Regs;
 
-use crate::kernel::ptrace::{self, option, Trace, View, Why};
+use crate::kernel::ptrace::{self, option, words, Trace, View, Why, REGS};
 use crate::kernel::{signals, Ctx, Restart, SysResult, Task};
 use crate::signal::{SigInfo, SigSet};
 use crate::wait_queue::PollEvents;
@@ -43,11 +43,8 @@ mod request {
 }
 
 /// `struct user_regs_struct`, in words, and `struct user` in bytes.
-const REGS: usize = 27;
 const REGS_LEN: usize = REGS * 8;
 const USER_LEN: u64 = 912;
-const CS: u64 = 0x33;
-const SS: u64 = 0x2b;
 const NT_PRSTATUS: u64 = 1;
 const NT_PRFPREG: u64 = 2;
 const NT_X86_XSTATE: u64 = 0x202;
@@ -258,15 +255,6 @@ fn info_of(t: &Trace, tid: i32) -> Result<SigInfo> {
     }
 }
 
-/// The words of `struct user_regs_struct`, in order.
-fn words(v: &View) -> [u64; REGS] {
-    let r = &v.regs;
-    [
-        r.r15, r.r14, r.r13, r.r12, r.rbp, r.rbx, r.r11, r.r10, r.r9, r.r8, r.rax, r.rcx, r.rdx, r.rsi,
-        r.rdi, v.orig_rax, r.rip, CS, r.eflags, r.rsp, SS, r.fs_base, 0, 0, 0, 0, 0,
-    ]
-}
-
 fn from_words(w: &[u64; REGS], before: &View) -> View {
     let [r15, r14, r13, r12, rbp, rbx, r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi, orig_rax, rip, _, flags, rsp, _, fs_base, ..] =
         *w;
@@ -352,14 +340,16 @@ fn poke_user(task: &Task, addr: u64, value: u64) -> SysResult {
 /// Writes a word. What the guest itself may not write is written by its stub, which takes a moment.
 fn poke(cx: &mut Ctx<'_>, task: &Arc<Task>, addr: u64, word: u64) -> SysResult {
     let bytes = word.to_le_bytes();
+    if cx.block.runs == 0 && task.mm().space.write(addr, &bytes).is_ok_and(|n| n == bytes.len()) {
+        return Ok(0);
+    }
+    force(cx, task, addr, &bytes)
+}
+
+/// Has the stub of a stopped thread that the caller traces write what the guest may not.
+pub fn force(cx: &mut Ctx<'_>, task: &Arc<Task>, addr: u64, bytes: &[u8]) -> SysResult {
     if cx.block.runs == 0 {
-        let mm = task.mm();
-        if mm.space.write(addr, &bytes).is_ok_and(|n| n == bytes.len()) {
-            return Ok(0);
-        }
-        let end = addr.checked_add(8).ok_or(Errno::EIO)?;
-        let may = mm.with_table(|t| t.is_covered(addr, end) && t.overlapping(addr, end).all(|v| !v.shared()));
-        if !may || crate::mm::is_reserved(addr, 8) {
+        if !ptrace::may_store(&task.mm(), addr, bytes.len()) {
             return Err(Errno::EIO.into());
         }
         trace(task, |t| {

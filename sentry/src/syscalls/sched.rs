@@ -114,24 +114,56 @@ pub fn sched_getaffinity(cx: &mut Ctx<'_>, tid: i32, len: usize, mask: u64) -> S
 }
 
 const RESET_ON_FORK: i32 = 0x4000_0000;
+const SCHED_DEADLINE: i32 = 6;
 
 fn is_realtime(policy: i32) -> bool {
     matches!(policy, libc::SCHED_FIFO | libc::SCHED_RR)
 }
 
-fn set_policy(cx: &Ctx<'_>, task: &Task, policy: i32, priority: i32) -> Result<()> {
+/// What a task is to be scheduled by.
+#[derive(Clone, Copy)]
+struct Wanted {
+    policy: i32,
+    priority: i32,
+    /// `None` leaves it.
+    nice: Option<i32>,
+    reset_on_fork: bool,
+    /// Only asks whether it could be.
+    keep: bool,
+}
+
+/// Checks and sets, in the order of Linux (`__sched_setscheduler`).
+fn set_policy(cx: &Ctx<'_>, task: &Task, want: Wanted) -> Result<()> {
+    let Wanted { policy, priority, .. } = want;
     let known = matches!(policy, libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE);
     let fits = if is_realtime(policy) { (1..=99).contains(&priority) } else { known && priority == 0 };
     if !fits {
         return Err(Errno::EINVAL);
     }
-    may_schedule(cx, task)?;
-    let rises = is_realtime(policy) && priority as u64 > cx.limit(resource::RTPRIO);
-    if rises && !cx.task.cred().has(cap::SYS_NICE) {
-        return Err(Errno::EPERM);
+    let x = &task.extras;
+    let (now, nice) = (x.policy.load(Relaxed), x.nice.load(Relaxed));
+    if !cx.task.cred().has(cap::SYS_NICE) {
+        let rises = is_realtime(policy)
+            && (policy != now && cx.limit(resource::RTPRIO) == 0
+                || priority > x.priority.load(Relaxed) && priority as u64 > cx.limit(resource::RTPRIO));
+        let floor = 20 - cx.limit(resource::NICE).min(40) as i32;
+        let nicer = !is_realtime(policy) && want.nice.is_some_and(|n| n < nice && n < floor);
+        let leaves_idle = now == libc::SCHED_IDLE && policy != libc::SCHED_IDLE && nice < floor;
+        let keeps_children = x.reset_on_fork.load(Relaxed) && !want.reset_on_fork;
+        if rises || nicer || leaves_idle || keeps_children {
+            return Err(Errno::EPERM);
+        }
     }
-    task.extras.policy.store(policy, Relaxed);
-    task.extras.priority.store(priority, Relaxed);
+    may_schedule(cx, task)?;
+    if want.keep {
+        return Ok(());
+    }
+    x.policy.store(policy, Relaxed);
+    x.priority.store(priority, Relaxed);
+    x.reset_on_fork.store(want.reset_on_fork, Relaxed);
+    if let Some(nice) = want.nice.filter(|_| !is_realtime(policy)) {
+        x.nice.store(nice, Relaxed);
+    }
     Ok(())
 }
 
@@ -142,8 +174,12 @@ pub fn sched_setscheduler(cx: &mut Ctx<'_>, tid: i32, policy: i32, param: UserPt
     }
     let priority = param.read(&cx.mem)?;
     let task = task_of(cx, tid)?;
-    set_policy(cx, &task, policy & !RESET_ON_FORK, priority)?;
-    task.extras.reset_on_fork.store(policy & RESET_ON_FORK != 0, Relaxed);
+    let reset_on_fork = policy & RESET_ON_FORK != 0;
+    set_policy(
+        cx,
+        &task,
+        Wanted { policy: policy & !RESET_ON_FORK, priority, nice: None, reset_on_fork, keep: false },
+    )?;
     Ok(0)
 }
 
@@ -161,7 +197,8 @@ pub fn sched_setparam(cx: &mut Ctx<'_>, tid: i32, param: UserPtr<i32>) -> SysRes
     let priority = param.read(&cx.mem)?;
     let task = task_of(cx, tid)?;
     let policy = task.extras.policy.load(Relaxed);
-    set_policy(cx, &task, policy, priority)?;
+    let reset_on_fork = task.extras.reset_on_fork.load(Relaxed);
+    set_policy(cx, &task, Wanted { policy, priority, nice: None, reset_on_fork, keep: false })?;
     Ok(0)
 }
 
@@ -186,7 +223,6 @@ pub fn sched_get_priority_min(_cx: &mut Ctx<'_>, policy: i32) -> SysResult {
 }
 
 fn priority_bound(policy: i32, realtime: u64) -> SysResult {
-    const SCHED_DEADLINE: i32 = 6;
     match policy {
         p if is_realtime(p) => Ok(realtime),
         libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE | SCHED_DEADLINE => Ok(0),
@@ -205,78 +241,140 @@ pub fn sched_rr_get_interval(cx: &mut Ctx<'_>, tid: i32, out: UserPtr<[i64; 2]>)
     Ok(0)
 }
 
-/// The first version of `struct sched_attr`.
-const ATTR_LEN: usize = 48;
+/// `struct sched_attr`, its first version and the one with the bounds of utilisation.
+const ATTR_FIRST: usize = 48;
+const ATTR_LEN: usize = 56;
 
-/// sched_setattr(2).
+/// `SCHED_FLAG_*`.
+mod flag {
+    pub const RESET_ON_FORK: u64 = 1;
+    pub const KEEP_POLICY: u64 = 8;
+    pub const KEEP_PARAMS: u64 = 0x10;
+    pub const UTIL_CLAMP: u64 = 0x60;
+    pub const ALL: u64 = 0x7f;
+}
+
+/// sched_setattr(2). No processor time can be promised here: a deadline is refused as on a machine whose is given away.
 pub fn sched_setattr(cx: &mut Ctx<'_>, tid: i32, attr: u64, flags: u32) -> SysResult {
     if attr == 0 || tid < 0 || flags != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let size = UserPtr::<u32>::new(attr).read(&cx.mem)? as usize;
-    if size != 0 && size < ATTR_LEN {
-        UserPtr::<u32>::new(attr).write(&cx.mem, &(ATTR_LEN as u32))?;
-        return Err(Errno::E2BIG.into());
-    }
-    let raw = UserPtr::<[u8; ATTR_LEN]>::new(attr).read(&cx.mem)?;
+    let raw = read_attr(cx, attr)?;
     let int = |at: usize| i32::from_le_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]]);
-    let (policy, nice, priority, attr_flags) = (int(4), int(16), int(20), int(8));
-    let task = task_of(cx, tid)?;
-    set_policy(cx, &task, policy, priority)?;
-    task.extras.reset_on_fork.store(attr_flags & 1 != 0, Relaxed);
-    if !is_realtime(policy) {
-        super::identity::set_nice(cx, &task, nice)?;
-    }
-    Ok(0)
-}
-
-/// sched_getattr(2).
-pub fn sched_getattr(cx: &mut Ctx<'_>, tid: i32, attr: u64, size: u32, flags: u32) -> SysResult {
-    if attr == 0 || tid < 0 || flags != 0 || !(ATTR_LEN as u32..=4096).contains(&size) {
+    let long = |at: usize| u64::from(int(at) as u32) | u64::from(int(at + 4) as u32) << 32;
+    let (mut policy, mut nice, mut priority) = (int(4), int(16).clamp(-20, 19), int(20));
+    let attr_flags = long(8);
+    if policy < 0 {
         return Err(Errno::EINVAL.into());
     }
     let task = task_of(cx, tid)?;
     let x = &task.extras;
-    let mut out = [0u8; ATTR_LEN];
-    let mut put = |at: usize, v: i32| out[at..at + 4].copy_from_slice(&v.to_le_bytes());
-    put(0, ATTR_LEN as i32);
-    put(4, x.policy.load(Relaxed));
-    put(8, i32::from(x.reset_on_fork.load(Relaxed)));
-    put(16, x.nice.load(Relaxed));
-    put(20, x.priority.load(Relaxed));
-    cx.mem.write(attr, &out)?;
+    let mut reset_on_fork = attr_flags & flag::RESET_ON_FORK != 0;
+    // Neither policy nor parameters change then.
+    let keep = attr_flags & flag::KEEP_PARAMS != 0;
+    if keep {
+        (priority, nice) = (x.priority.load(Relaxed), x.nice.load(Relaxed));
+    }
+    if attr_flags & flag::KEEP_POLICY != 0 {
+        (policy, reset_on_fork) = (x.policy.load(Relaxed), x.reset_on_fork.load(Relaxed));
+    }
+    if attr_flags & !flag::ALL != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    if attr_flags & flag::UTIL_CLAMP != 0 {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
+    if policy == SCHED_DEADLINE {
+        let (runtime, deadline, period) = (long(24), long(32), long(40));
+        let fits = priority == 0 && deadline != 0 && runtime >= 1024 && runtime <= deadline;
+        if !fits || period != 0 && period < deadline {
+            return Err(Errno::EINVAL.into());
+        }
+        cx.task.cred().require(cap::SYS_NICE)?;
+        return Err(Errno::EBUSY.into());
+    }
+    set_policy(cx, &task, Wanted { policy, priority, nice: Some(nice), reset_on_fork, keep })?;
     Ok(0)
 }
 
-const IOPRIO_WHO_PROCESS: i32 = 1;
-const IOPRIO_WHO_USER: i32 = 3;
-/// Best effort, level 4: what nice 0 gives.
-const IOPRIO_DEFAULT: i32 = 2 << 13 | 4;
+/// A `struct sched_attr` of any size that says so itself; what follows what we know must be zero.
+fn read_attr(cx: &Ctx<'_>, attr: u64) -> Result<[u8; ATTR_LEN]> {
+    let size = match UserPtr::<u32>::new(attr).read(&cx.mem)? as usize {
+        0 => ATTR_FIRST,
+        n => n,
+    };
+    let mut raw = vec![0; size.clamp(ATTR_LEN, 4096)];
+    let good = (ATTR_FIRST..=4096).contains(&size) && {
+        cx.mem.read(attr, &mut raw[..size])?;
+        raw[ATTR_LEN..].iter().all(|b| *b == 0)
+    };
+    if !good {
+        UserPtr::<u32>::new(attr).write(&cx.mem, &(ATTR_LEN as u32))?;
+        return Err(Errno::E2BIG);
+    }
+    let mut known = [0; ATTR_LEN];
+    known.copy_from_slice(&raw[..ATTR_LEN]);
+    Ok(known)
+}
+
+/// sched_getattr(2).
+pub fn sched_getattr(cx: &mut Ctx<'_>, tid: i32, attr: u64, size: u32, flags: u32) -> SysResult {
+    let size = size as usize;
+    if attr == 0 || tid < 0 || flags != 0 || !(ATTR_FIRST..=4096).contains(&size) {
+        return Err(Errno::EINVAL.into());
+    }
+    let task = task_of(cx, tid)?;
+    let x = &task.extras;
+    let told = size.min(ATTR_LEN);
+    let mut out = [0u8; ATTR_LEN];
+    let mut put = |at: usize, v: i32| out[at..at + 4].copy_from_slice(&v.to_le_bytes());
+    let policy = x.policy.load(Relaxed);
+    put(0, told as i32);
+    put(4, policy);
+    put(8, i32::from(x.reset_on_fork.load(Relaxed)));
+    put(16, if is_realtime(policy) { 0 } else { x.nice.load(Relaxed) });
+    put(20, x.priority.load(Relaxed));
+    cx.mem.write(attr, &out[..told])?;
+    Ok(0)
+}
+
+/// The tasks that ioprio_set(2) and ioprio_get(2) mean.
+fn io_tasks(cx: &Ctx<'_>, which: i32, who: i32) -> Result<Vec<Arc<Task>>> {
+    match which {
+        // One more than what getpriority(2) calls them.
+        1..=3 => super::identity::tasks_of(cx, which - 1, who),
+        _ => Err(Errno::EINVAL),
+    }
+}
 
 /// ioprio_set(2): remembered.
 pub fn ioprio_set(cx: &mut Ctx<'_>, which: i32, who: i32, ioprio: i32) -> SysResult {
-    if !(0..=3).contains(&(ioprio >> 13)) || !(IOPRIO_WHO_PROCESS..=IOPRIO_WHO_USER).contains(&which) {
+    let (class, level) = (ioprio >> 13 & 7, ioprio & 7);
+    let good = match class {
+        0 => level == 0,
+        // Real time is not for everybody.
+        1 if !(cx.task.cred().has(cap::SYS_ADMIN) || cx.task.cred().has(cap::SYS_NICE)) => {
+            return Err(Errno::EPERM.into());
+        }
+        1..=3 => true,
+        _ => false,
+    };
+    if !good {
         return Err(Errno::EINVAL.into());
     }
-    if ioprio >> 13 == 1 && !cx.task.cred().has(cap::SYS_ADMIN) {
-        return Err(Errno::EPERM.into());
-    }
-    if which == IOPRIO_WHO_PROCESS {
-        let task = task_of(cx, who)?;
+    for task in io_tasks(cx, which, who)? {
         may_schedule(cx, &task)?;
-        task.extras.ioprio.store(ioprio, Relaxed);
+        task.extras.ioprio.store(ioprio & 0xffff, Relaxed);
     }
     Ok(0)
 }
 
-/// ioprio_get(2).
+/// ioprio_get(2): of several the best.
 pub fn ioprio_get(cx: &mut Ctx<'_>, which: i32, who: i32) -> SysResult {
-    if !(IOPRIO_WHO_PROCESS..=IOPRIO_WHO_USER).contains(&which) {
-        return Err(Errno::EINVAL.into());
-    }
-    let task = if which == IOPRIO_WHO_PROCESS { task_of(cx, who)? } else { cx.task.clone() };
-    Ok(match task.extras.ioprio.load(Relaxed) {
-        0 => IOPRIO_DEFAULT,
-        set => set,
-    } as u64)
+    let all = io_tasks(cx, which, who)?;
+    let best =
+        all.iter()
+            .map(|t| t.extras.ioprio.load(Relaxed))
+            .min_by_key(|p| if *p == 0 { 2 << 13 | 4 } else { *p });
+    Ok(best.unwrap_or(0) as u64)
 }

@@ -107,7 +107,7 @@ pub fn semtimedop(cx: &mut Ctx<'_>, id: i32, ops: u64, count: u32, limit: UserPt
         if cx.timed_out() {
             return Err(Errno::EAGAIN.into());
         }
-        let waited = cx.wait(&[(&set.queue, PollEvents::IN)], Restart::NoHand);
+        let waited = cx.wait(&[(&set.queue, PollEvents::IN)], Restart::Never);
         if let Err(stop) = waited {
             set.state.lock().waiting.push((cx.task.tid(), num, zero));
             // It is counted as long as it waits.

@@ -71,7 +71,7 @@ pub fn rt_sigaction(
 }
 
 /// All `SA_*` that Linux keeps; unknown bits are cleared, so that a program can find out (sigaction(2)).
-const KNOWN_FLAGS: u64 = 0xdc00_0807 | 0x0000_0400;
+const KNOWN_FLAGS: u64 = 0xdc00_0807;
 
 /// rt_sigprocmask(2).
 pub fn rt_sigprocmask(
@@ -108,7 +108,8 @@ pub fn rt_sigpending(cx: &mut Ctx<'_>, set: UserPtr<u64>, size: usize) -> SysRes
         let sig = cx.task.sig.lock();
         SigSet(sig.pending.set().union(of_group).0 & sig.mask.0)
     };
-    set.write(&cx.mem, &pending.0)?;
+    // A smaller size takes the beginning only.
+    cx.mem.write(set.addr(), &pending.0.to_le_bytes()[..size])?;
     Ok(0)
 }
 
@@ -155,7 +156,7 @@ fn set_altstack(cx: &Ctx<'_>, new: AltStack, restoring: bool) -> Result<(), Errn
         return Err(Errno::EPERM);
     }
     sig.altstack = if mode == libc::SS_DISABLE {
-        AltStack::default()
+        AltStack { flags: new.flags, ..AltStack::default() }
     } else {
         if new.size < libc::MINSIGSTKSZ as u64 {
             return Err(Errno::ENOMEM);
@@ -173,7 +174,7 @@ pub fn sigaltstack(cx: &mut Ctx<'_>, new: UserPtr<[u64; 3]>, old: UserPtr<[u64; 
         set_altstack(cx, AltStack { sp, flags: flags as i32, size }, false)?;
     }
     let shown = if before.flags & libc::SS_DISABLE != 0 {
-        libc::SS_DISABLE
+        before.flags
     } else if before.contains(cx.call.sp) {
         before.flags | libc::SS_ONSTACK
     } else {
@@ -226,7 +227,13 @@ fn send_to_thread(cx: &Ctx<'_>, tgid: Option<i32>, tid: i32, info: SigInfo) -> S
     if tid <= 0 || tgid.is_some_and(|g| g <= 0) {
         return Err(Errno::EINVAL.into());
     }
-    let task = cx.kernel.task(tid).ok_or(Errno::ESRCH)?;
+    let Some(task) = cx.kernel.task(tid) else {
+        // A zombie takes signals, to no effect.
+        let zombie = cx.kernel.group(tid).filter(|g| tgid.is_none_or(|t| t == g.pid));
+        let group = zombie.ok_or(Errno::ESRCH)?;
+        signals::may_signal(&cx.task.cred(), &cx.task.group, &group, info.signo)?;
+        return Ok(0);
+    };
     if tgid.is_some_and(|g| g != task.group.pid) {
         return Err(Errno::ESRCH.into());
     }
@@ -309,6 +316,6 @@ pub fn rt_sigtimedwait(
             cx.task.sig.lock().awaited = SigSet::EMPTY;
             return Err(Errno::EAGAIN.into());
         }
-        cx.wait(&[(&group.signal_wait, PollEvents::IN)], Restart::NoHand)?;
+        cx.wait(&[(&group.signal_wait, PollEvents::IN)], Restart::Never)?;
     }
 }

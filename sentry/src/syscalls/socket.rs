@@ -10,7 +10,7 @@ use super::args::Fd;
 use super::pipe::install_pair;
 use crate::cred::cap;
 use crate::fsimpl::socket;
-use crate::kernel::{Ctx, Restart, SysResult};
+use crate::kernel::{Ctx, SysResult};
 use crate::mm::UserPtr;
 use crate::net::addr::{Addr, MAX_LEN};
 use crate::net::connect::Connecting;
@@ -194,7 +194,10 @@ pub fn connect(cx: &mut Ctx<'_>, fd: Fd, addr: u64, len: u32) -> SysResult {
         match queue {
             Connecting::Done => return Ok(0),
             Connecting::Full(_) if file.nonblocking() || cx.timed_out() => return Err(Errno::EAGAIN.into()),
-            Connecting::Full(q) => cx.wait(&[(&q, PollEvents::OUT)], Restart::Sys)?,
+            Connecting::Full(q) => {
+                let restart = cx.socket_restart();
+                cx.wait(&[(&q, PollEvents::OUT)], restart)?
+            }
         }
     }
 }
@@ -224,7 +227,8 @@ pub fn accept4(cx: &mut Ctx<'_>, fd: Fd, addr: u64, len: UserPtr<i32>, flags: i3
                 return Ok(cx.install(new, flags & CLOEXEC != 0)? as u64);
             }
             Err(Errno::EAGAIN) if !file.nonblocking() && !cx.timed_out() => {
-                cx.wait(&[(&s.queue, PollEvents::READABLE)], Restart::Sys)?;
+                let restart = cx.socket_restart();
+                cx.wait(&[(&s.queue, PollEvents::READABLE)], restart)?;
             }
             Err(e) => return Err(e.into()),
         }

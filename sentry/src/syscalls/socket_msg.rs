@@ -10,7 +10,7 @@ use super::args::Fd;
 use super::fs_io::{raise, Ranges, MAX_RW};
 use super::socket::{find_unix, open_socket, read_addr, ucred, write_addr};
 use crate::cred::cap;
-use crate::kernel::{Ctx, Restart, Stop, SysResult};
+use crate::kernel::{Ctx, Stop, SysResult};
 use crate::limits::resource;
 use crate::mm::UserPtr;
 use crate::net::addr::Addr;
@@ -245,7 +245,8 @@ fn send(
                 return Err(e.into());
             }
         };
-        cx.wait(&[(queue, PollEvents::WRITABLE)], Restart::Sys)?;
+        let restart = cx.socket_restart();
+        cx.wait(&[(queue, PollEvents::WRITABLE)], restart)?;
     }
 }
 
@@ -298,7 +299,8 @@ fn receive(
                 });
             }
             Err(Errno::EAGAIN) if !nowait && !cx.timed_out() => {
-                cx.wait(&[(&s.queue, PollEvents::READABLE)], Restart::Sys)?;
+                let restart = cx.socket_restart();
+                cx.wait(&[(&s.queue, PollEvents::READABLE)], restart)?;
             }
             Err(e) if done == 0 => return Err(e.into()),
             Ok(None) | Err(_) => {

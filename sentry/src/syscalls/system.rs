@@ -1,11 +1,13 @@
 //! The system as a whole: uname, sysinfo, getrandom, and calls that only the machine's owner may make.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::LazyLock;
 
 use linux_abi::Errno;
 use parking_lot::Mutex;
 
 use crate::cred::cap;
+use crate::kernel::extras::personality;
 use crate::kernel::{Ctx, SysResult};
 use crate::mm::UserPtr;
 
@@ -25,12 +27,26 @@ pub fn uname(cx: &mut Ctx<'_>, buf: UserPtr<[[u8; FIELD]; 6]>) -> SysResult {
     };
     put(0, b"Linux");
     put(1, &cx.kernel.hostname.lock());
-    put(2, host.release().to_bytes());
+    let persona = cx.task.group.extras.personality.load(Relaxed);
+    if persona & personality::UNAME26 != 0 {
+        put(2, &old_release(host.release().to_bytes()));
+    } else {
+        put(2, host.release().to_bytes());
+    }
     put(3, host.version().to_bytes());
-    put(4, b"x86_64");
+    let narrow = persona & personality::PER_MASK == personality::PER_LINUX32;
+    put(4, if narrow { b"i686" } else { b"x86_64" });
     put(5, &DOMAIN.lock());
     buf.write(&cx.mem, &out)?;
     Ok(0)
+}
+
+/// `UNAME26` of personality(2): 6.18 is shown as 2.6.78, and what follows the third number stays.
+fn old_release(release: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(release);
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let minor = text.split('.').nth(1).and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
+    format!("2.6.{}{}", minor.saturating_add(60), &text[end..]).into_bytes()
 }
 
 fn new_name(cx: &Ctx<'_>, addr: u64, len: i32) -> Result<Vec<u8>, Errno> {

@@ -8,7 +8,7 @@ use crate::syscalls::args::FromArg;
 use crate::syscalls::{
     fs_attr, fs_copy, fs_dir, fs_fcntl, fs_io, fs_mount, fs_open, fs_path, fs_stat, fs_xattr,
 };
-use crate::syscalls::{futex, identity, prctl, sched, system, terminal, time};
+use crate::syscalls::{futex, identity, prctl, sched, system, terminal, time, timers};
 use crate::syscalls::{mqueue, msg, process, sem, shm, signals};
 
 /// One system call.
@@ -320,18 +320,18 @@ pub static ENTRIES: &[Entry] = &[
     call!(297, rt_tgsigqueueinfo, [V, V, V, ins(128)], signals::rt_tgsigqueueinfo),
     // --- time (syscalls/time.rs)
     call!(35, nanosleep, [ins(16), V], time::nanosleep, CallShape::LOCAL),
-    call!(36, getitimer, [V, V], time::getitimer),
-    call!(37, alarm, [V], time::alarm),
-    call!(38, setitimer, [V, ins(32), V], time::setitimer),
+    call!(36, getitimer, [V, V], timers::getitimer),
+    call!(37, alarm, [V], timers::alarm),
+    call!(38, setitimer, [V, ins(32), V], timers::setitimer),
     call!(96, gettimeofday, [V, V], time::gettimeofday),
     call!(159, adjtimex, [V], time::adjtimex),
     call!(164, settimeofday, [V, V], time::settimeofday),
     call!(201, time, [V], time::time),
-    call!(222, timer_create, [V, ins(64), V], time::timer_create),
-    call!(223, timer_settime, [V, V, ins(32), V], time::timer_settime),
-    call!(224, timer_gettime, [V, V], time::timer_gettime),
-    call!(225, timer_getoverrun, [V], time::timer_getoverrun),
-    call!(226, timer_delete, [V], time::timer_delete),
+    call!(222, timer_create, [V, ins(64), V], timers::timer_create),
+    call!(223, timer_settime, [V, V, ins(32), V], timers::timer_settime),
+    call!(224, timer_gettime, [V, V], timers::timer_gettime),
+    call!(225, timer_getoverrun, [V], timers::timer_getoverrun),
+    call!(226, timer_delete, [V], timers::timer_delete),
     call!(227, clock_settime, [V, ins(16)], time::clock_settime),
     call!(228, clock_gettime, [V, V], time::clock_gettime, CallShape::LOCAL),
     call!(229, clock_getres, [V, V], time::clock_getres),

@@ -13,8 +13,21 @@ const CPU_POLL: u64 = 1_000_000;
 
 /// Reads a clock in nanoseconds.
 pub type Clock = Box<dyn Fn() -> u64 + Send + Sync>;
-/// Told of expirations, how many since the last time; `false` where nobody is interested any more.
-pub type Fire = Box<dyn Fn(u64) -> bool + Send + Sync>;
+/// How a timer goes on once it has told of an expiration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    GoesOn,
+    /// It is not armed before somebody has taken notice ([`Ticker::taken`]).
+    Waits,
+    /// Nobody is interested any more.
+    Ends,
+}
+
+/// Told of expirations, how many since the last time.
+pub type Fire = Box<dyn Fn(u64) -> Next + Send + Sync>;
+
+/// How soon after an expiration the next one is told of: those in between are counted.
+const SOONEST: u64 = 100_000;
 
 /// A timer that fires once or again and again.
 pub struct Ticker {
@@ -57,7 +70,10 @@ impl Ticker {
         let now = self.now();
         let s = self.state.lock();
         // A timer that is due but has not fired yet has a moment left: nought would say that it is disarmed.
-        let left = s.deadline.map_or(0, |d| d.saturating_sub(now).max(1));
+        let left = s.deadline.map_or(0, |d| match now.checked_sub(d) {
+            Some(past) if s.interval > 0 => s.interval - past % s.interval,
+            _ => d.saturating_sub(now).max(1),
+        });
         Setting { left, interval: s.interval }
     }
 
@@ -72,15 +88,33 @@ impl Ticker {
         };
         drop(gone);
         if deadline.is_some() {
-            self.arm();
+            self.arm(0);
         }
         before
     }
 
-    fn arm(&self) {
+    /// Somebody has taken notice of the last expiration: arms the next one. How many there were since.
+    pub fn taken(&self) -> u64 {
+        let now = self.now();
+        let missed = {
+            let mut s = self.state.lock();
+            let Some(d) = s.deadline.filter(|d| s.interval > 0 && *d <= now) else {
+                drop(s);
+                self.arm(0);
+                return 0;
+            };
+            let missed = 1 + (now - d) / s.interval;
+            s.deadline = Some(d.saturating_add(s.interval.saturating_mul(missed)));
+            missed
+        };
+        self.arm(0);
+        missed
+    }
+
+    fn arm(&self, soonest: u64) {
         let deadline = self.state.lock().deadline;
         let (Some(deadline), Some(me)) = (deadline, self.me.upgrade()) else { return };
-        let mut wait = deadline.saturating_sub(self.now());
+        let mut wait = deadline.saturating_sub(self.now()).max(soonest);
         if self.by_cpu {
             wait = wait.max(CPU_POLL);
         }
@@ -107,9 +141,10 @@ impl Waiter for Ticker {
             }
             s.deadline.is_some()
         };
-        let wanted = fired == 0 || (self.fire)(fired);
-        if again && wanted {
-            self.arm();
+        if fired == 0 {
+            self.arm(0);
+        } else if (self.fire)(fired) == Next::GoesOn && again {
+            self.arm(SOONEST);
         }
     }
 }

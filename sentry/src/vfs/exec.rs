@@ -24,8 +24,16 @@ impl Lookup {
 
 /// The program behind a descriptor (`AT_EMPTY_PATH`, `fexecve`), which may be an `O_PATH` one.
 pub fn reopen_exec(held: &Arc<File>, cred: &Cred) -> Result<Arc<File>> {
-    let place = held.path.clone().ok_or(Errno::EACCES)?;
-    open_to_run(place, cred)
+    match (&held.path, held.inode()) {
+        (Some(place), _) => open_to_run(place.clone(), cred),
+        // A file of memfd_create(2), which lies nowhere: it may be open for writing, too.
+        (None, Some(inode)) if inode.kind() == FileKind::Regular => {
+            permission(&inode.attrs()?, cred, Access::EXEC)?;
+            let ops = inode.clone().open(libc::O_RDONLY as u32)?;
+            Ok(File::anonymous(ops, Some(inode.clone()), libc::O_RDONLY as u32, held.label.clone()))
+        }
+        _ => Err(Errno::EACCES),
+    }
 }
 
 fn open_to_run(place: VfsPath, cred: &Cred) -> Result<Arc<File>> {
@@ -38,6 +46,9 @@ fn open_to_run(place: VfsPath, cred: &Cred) -> Result<Arc<File>> {
         return Err(Errno::EACCES);
     }
     permission(&place.inode().attrs()?, cred, Access::EXEC)?;
+    if place.is_detached() {
+        return open_inode(place, libc::O_RDONLY as u32);
+    }
     let claim = text_busy::running(place.inode())?;
     let file = open_inode(place, libc::O_RDONLY as u32)?;
     file.keep(claim);

@@ -101,6 +101,10 @@ pub trait FileOps: Send + Sync + Any {
         true
     }
     /// Whether job control and the timing of termios(3) rule its reads and writes.
+    /// Whether its readiness can be told by signals (fcntl(2), `O_ASYNC`).
+    fn tells_by_signal(&self) -> bool {
+        false
+    }
     fn is_terminal(&self) -> bool {
         false
     }
@@ -169,6 +173,8 @@ pub struct File {
     marks: AtomicU32,
     /// What keeps it from being run while it is written, or written while it is run.
     claim: OnceLock<Claim>,
+    /// Whom signals tell of its readiness (`O_ASYNC`): the kernel's own.
+    pub async_io: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
 }
 
 /// Once-only facts of a description.
@@ -201,6 +207,7 @@ impl File {
             label: String::new(),
             marks: AtomicU32::new(0),
             claim: OnceLock::new(),
+            async_io: Mutex::default(),
         })
     }
     /// A file that has no place in the tree (pipe, eventfd, socket, …).
@@ -214,6 +221,7 @@ impl File {
             label,
             marks: AtomicU32::new(0),
             claim: OnceLock::new(),
+            async_io: Mutex::default(),
         })
     }
     /// Keeps a claim for as long as the description lives.

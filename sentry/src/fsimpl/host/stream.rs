@@ -201,6 +201,10 @@ impl HostStream {
 }
 
 impl FileOps for HostStream {
+    fn tells_by_signal(&self) -> bool {
+        true
+    }
+
     fn positioning(&self) -> Positioning {
         match self.kind {
             Kind::Regular => Positioning::Host,

@@ -56,6 +56,7 @@ pub(super) static ENTRIES: &[Global] = &[
     text("loadavg", loadavg),
     text("meminfo", |_, _| meminfo()),
     fixed("modules", ""),
+    text("interrupts", |k, _| interrupts(k)),
     link("mounts", "self/mounts"),
     link("net", "self/net"),
     fixed("partitions", "major minor  #blocks  name\n\n"),
@@ -127,17 +128,22 @@ pub(super) static ENTRIES: &[Global] = &[
         write: Some(set_hostname),
     },
     setting("sys/kernel/kptr_restrict", "1\n"),
+    setting("sys/kernel/auto_msgmni", "0\n"),
     setting("sys/kernel/msgmax", "8192\n"),
     setting("sys/kernel/msgmnb", "16384\n"),
     setting("sys/kernel/msgmni", "32000\n"),
     fixed("sys/kernel/ngroups_max", "65536\n"),
+    setting("sys/kernel/numa_balancing", "0\n"),
     text("sys/kernel/ns_last_pid", |k, _| format!("{}\n", k.pids.lock().last).into_bytes()),
     text("sys/kernel/osrelease", |_, _| format!("{}\n", host_facts::get().release).into_bytes()),
     fixed("sys/kernel/ostype", "Linux\n"),
     setting("sys/kernel/overflowgid", "65534\n"),
     setting("sys/kernel/overflowuid", "65534\n"),
+    setting("sys/kernel/panic", "0\n"),
     setting("sys/kernel/perf_event_paranoid", "4\n"),
     text("sys/kernel/pid_max", |_, _| format!("{PID_MAX}\n").into_bytes()),
+    setting("sys/kernel/print-fatal-signals", "0\n"),
+    setting("sys/kernel/printk", "4\t4\t1\t7\n"),
     text("sys/kernel/pty/max", |_, _| format!("{}\n", tty::MAX).into_bytes()),
     text("sys/kernel/pty/nr", |_, _| format!("{}\n", DevPts::get().map_or(0, |p| p.count())).into_bytes()),
     fixed("sys/kernel/pty/reserve", "0\n"),
@@ -146,7 +152,10 @@ pub(super) static ENTRIES: &[Global] = &[
     fixed("sys/kernel/random/poolsize", "256\n"),
     text("sys/kernel/random/uuid", |_, _| format!("{}\n", random_uuid()).into_bytes()),
     setting("sys/kernel/randomize_va_space", "2\n"),
-    fixed("sys/kernel/sched_rr_timeslice_ms", "100\n"),
+    setting("sys/kernel/sched_autogroup_enabled", "0\n"),
+    setting("sys/kernel/sched_rr_timeslice_ms", "100\n"),
+    setting("sys/kernel/sched_rt_period_us", "1000000\n"),
+    setting("sys/kernel/sched_rt_runtime_us", "950000\n"),
     fixed(
         "sys/kernel/seccomp/actions_avail",
         "kill_process kill_thread trap errno user_notif trace log allow\n",
@@ -155,6 +164,7 @@ pub(super) static ENTRIES: &[Global] = &[
     setting("sys/kernel/shmall", "18446744073692774399\n"),
     setting("sys/kernel/shmmax", "18446744073692774399\n"),
     setting("sys/kernel/shmmni", "4096\n"),
+    setting("sys/kernel/sysctl_writes_strict", "1\n"),
     fixed("sys/kernel/tainted", "0\n"),
     text("sys/kernel/threads-max", |k, _| {
         format!("{}\n", k.limits.pids.unwrap_or(32768).min(32768)).into_bytes()
@@ -176,17 +186,25 @@ pub(super) static ENTRIES: &[Global] = &[
     setting("sys/net/ipv4/tcp_wmem", "4096\t16384\t4194304\n"),
     setting("sys/net/ipv6/conf/all/disable_ipv6", "0\n"),
     setting("sys/net/unix/max_dgram_qlen", "512\n"),
+    setting("sys/vm/dirty_background_ratio", "10\n"),
+    setting("sys/vm/dirty_expire_centisecs", "3000\n"),
+    setting("sys/vm/dirty_ratio", "20\n"),
+    setting("sys/vm/dirty_writeback_centisecs", "500\n"),
     setting("sys/vm/max_map_count", "65530\n"),
     setting("sys/vm/memfd_noexec", "0\n"),
     setting("sys/vm/mmap_min_addr", "65536\n"),
     setting("sys/vm/mmap_rnd_bits", "28\n"),
     setting("sys/vm/nr_hugepages", "0\n"),
+    setting("sys/vm/oom_kill_allocating_task", "0\n"),
     text(
         "sys/vm/overcommit_memory",
         |_, _| if account::strict() { b"2\n".to_vec() } else { b"0\n".to_vec() },
     ),
     setting("sys/vm/overcommit_ratio", "50\n"),
+    setting("sys/vm/page-cluster", "3\n"),
+    setting("sys/vm/panic_on_oom", "0\n"),
     setting("sys/vm/swappiness", "60\n"),
+    setting("sys/vm/vfs_cache_pressure", "100\n"),
 ];
 
 /// Name, node, major number, minor numbers, kind; ps(1) finds a terminal's name by it.
@@ -314,7 +332,9 @@ fn loadavg(k: &Kernel, _s: &Shared) -> Vec<u8> {
     let mut three: Vec<&str> = text.split(' ').take(3).collect();
     three.resize(3, "0.00");
     let pids = k.pids.lock();
-    format!("{} 1/{} {}\n", three.join(" "), pids.tasks.len(), pids.last).into_bytes()
+    let (tasks, last) = (pids.tasks.len(), pids.last);
+    drop(pids);
+    format!("{} {}/{tasks} {last}\n", three.join(" "), running(k)).into_bytes()
 }
 
 /// The host's times of the processors that guests see; the counts of processes are ours.
@@ -337,11 +357,40 @@ fn stat(k: &Kernel, _s: &Shared) -> Vec<u8> {
         }
     }
     let started = (time::realtime() - time::boottime().min(time::realtime())) / time::NSEC;
-    let forks = k.forks.load(Ordering::Relaxed);
+    // Init and the command were not forked.
+    let forks = k.forks.load(Ordering::Relaxed) + 2;
+    // Switches and interrupts are the machine's, as the times above are.
+    let count = |key: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(' '));
+        line.and_then(|l| l.split(' ').next()).unwrap_or("0").to_owned()
+    };
     let _ = write!(
         out,
-        "intr 0\nctxt 0\nbtime {started}\nprocesses {forks}\nprocs_running 1\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n"
+        "intr {}\nctxt {}\nbtime {started}\nprocesses {forks}\nprocs_running {}\nprocs_blocked 0\nsoftirq {} 0 0 0 0 0 0 0 0 0 0\n",
+        count("intr"),
+        count("ctxt"),
+        running(k),
+        count("softirq"),
     );
+    out.into_bytes()
+}
+
+/// Threads that do not wait in a call: at least the asker.
+fn running(k: &Kernel) -> usize {
+    let tasks: Vec<_> = k.pids.lock().tasks.values().cloned().collect();
+    tasks.iter().filter(|t| !t.is_blocked()).count().max(1)
+}
+
+/// No device interrupts anybody here; the table has its processors all the same.
+fn interrupts(k: &Kernel) -> Vec<u8> {
+    let mut out = String::from("     ");
+    for cpu in 0..k.cpus {
+        let _ = write!(out, "{:>11}", format!("CPU{cpu}"));
+    }
+    out.push_str("     \n");
+    for (name, what) in [("ERR", ""), ("MIS", "")] {
+        let _ = writeln!(out, "{name}:{what:>11}0");
+    }
     out.into_bytes()
 }
 

@@ -6,6 +6,8 @@
 
 mod fd;
 mod global;
+mod life;
+pub mod mem;
 mod net;
 mod node;
 mod process;
@@ -131,17 +133,19 @@ impl Subject {
 
     /// Whether who asks may look into the process (ptrace(2), `PTRACE_MODE_READ`), else `EACCES`.
     fn check_access(&self) -> Result<()> {
-        let task = self.task()?;
+        // A zombie has nothing left to see.
+        let Ok(task) = self.task() else { return self.group().map(drop) };
         let kernel = task.kernel.upgrade().ok_or(Errno::ESRCH)?;
         let Some(asker) = current_tid().and_then(|t| kernel.task(t)) else { return Ok(()) };
         if Arc::ptr_eq(&asker.group, &task.group) {
             return Ok(());
         }
         let (me, it) = (asker.cred(), task.cred());
+        let undumpable = task.group.extras.undumpable.load(std::sync::atomic::Ordering::Relaxed);
         let same_user = [it.uid, it.euid, it.suid].iter().all(|u| *u == me.fsuid);
         let same_group = [it.gid, it.egid, it.sgid].iter().all(|g| *g == me.fsgid);
         let covered = it.permitted & !me.permitted == 0;
-        if same_user && same_group && covered || me.has(crate::cred::cap::SYS_PTRACE) {
+        if same_user && same_group && covered && !undumpable || me.has(crate::cred::cap::SYS_PTRACE) {
             return Ok(());
         }
         Err(Errno::EACCES)

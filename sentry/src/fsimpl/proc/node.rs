@@ -1,12 +1,15 @@
 //! The inodes: which names there are where, and what each shows of itself.
 
 use std::any::Any;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 
 use linux_abi::{Errno, Result};
 
 use super::fd;
 use super::global::{self, Global};
+use super::life::{self, NAMESPACES};
+use super::mem::ProcMem;
 use super::process::{self, Entry, Kind};
 use super::text::{ProcDir, ProcText};
 use super::{Shared, Subject};
@@ -41,6 +44,10 @@ pub(super) enum Node {
     Fd(Subject, i32),
     FdInfoDir(Subject),
     FdInfo(Subject, i32),
+    /// `/proc/PID/ns`, a link in it, and what that leads to.
+    Namespaces(Subject),
+    Namespace(Subject, usize),
+    NamespaceFile(usize),
 }
 
 pub(super) struct ProcInode {
@@ -61,6 +68,7 @@ impl ProcInode {
         match &self.node {
             Node::Process(s) | Node::Tasks(s) | Node::Entry(s, _) => Some(s),
             Node::FdDir(s) | Node::FdInfoDir(s) | Node::Fd(s, _) | Node::FdInfo(s, _) => Some(s),
+            Node::Namespaces(s) | Node::Namespace(s, _) => Some(s),
             _ => None,
         }
     }
@@ -93,12 +101,17 @@ impl ProcInode {
             Node::Entry(s, i) => of(s, 16 + *i as u64),
             Node::Fd(s, n) => of(s, 1 << 24 | *n as u64),
             Node::FdInfo(s, n) => of(s, 1 << 25 | *n as u64),
+            Node::Namespaces(s) => of(s, 5),
+            Node::Namespace(s, i) => of(s, 6 + *i as u64),
+            Node::NamespaceFile(i) => NAMESPACES.get(*i).map_or(0, |n| n.2),
         }
     }
 
     fn perm(&self) -> u32 {
         match &self.node {
-            Node::OwnLink { .. } => 0o777,
+            Node::OwnLink { .. } | Node::Namespace(..) => 0o777,
+            Node::Namespaces(_) => 0o511,
+            Node::NamespaceFile(_) => 0o444,
             Node::FdDir(_) | Node::FdInfoDir(_) => 0o500,
             Node::Fd(s, n) => fd::link_perm(s, *n),
             Node::FdInfo(..) => 0o400,
@@ -153,9 +166,11 @@ impl ProcInode {
             "fd" => Node::FdDir(s.clone()),
             "fdinfo" => Node::FdInfoDir(s.clone()),
             "net" => Node::GlobalDir("net"),
+            "ns" => Node::Namespaces(s.clone()),
             "task" if !s.thread => Node::Tasks(s.clone()),
             _ => {
-                let i = process::ENTRIES.iter().position(|e| e.name == name).ok_or(Errno::ENOENT)?;
+                let here = |e: &Entry| e.name == name && (s.thread || !e.of_threads);
+                let i = process::ENTRIES.iter().position(here).ok_or(Errno::ENOENT)?;
                 Node::Entry(s.clone(), i)
             }
         };
@@ -208,8 +223,9 @@ impl ProcInode {
             }
             Node::Process(s) => {
                 let dirs =
-                    ["fd", "fdinfo", "net", "task"].into_iter().filter(|n| !(s.thread && *n == "task"));
-                let names = dirs.chain(process::ENTRIES.iter().map(|e| e.name));
+                    ["fd", "fdinfo", "net", "ns", "task"].into_iter().filter(|n| !(s.thread && *n == "task"));
+                let entries = process::ENTRIES.iter().filter(|e| s.thread || !e.of_threads);
+                let names = dirs.chain(entries.map(|e| e.name));
                 for (i, name) in names.enumerate() {
                     put(fixed(i), name.to_owned(), self.process_child(s, name)?);
                 }
@@ -220,10 +236,18 @@ impl ProcInode {
                     put(FIRST + t.tid() as u64, t.tid().to_string(), self.child(Node::Process(thread)));
                 }
             }
+            Node::Namespaces(s) => {
+                s.group()?;
+                for (i, (name, ..)) in NAMESPACES.iter().enumerate() {
+                    put(fixed(i), (*name).to_owned(), self.child(Node::Namespace(s.clone(), i)));
+                }
+            }
             Node::FdDir(s) | Node::FdInfoDir(s) => {
+                // A zombie has none.
+                let Ok(task) = s.task() else { return s.group().map(|_| out) };
                 s.check_access()?;
                 let info = matches!(self.node, Node::FdInfoDir(_));
-                for n in s.task()?.files().numbers() {
+                for n in task.files().numbers() {
                     let node = if info { Node::FdInfo(s.clone(), n) } else { Node::Fd(s.clone(), n) };
                     put(FIRST + n as u64, n.to_string(), self.child(node));
                 }
@@ -245,7 +269,9 @@ impl Inode for ProcInode {
         let (mut uid, mut gid, mut nlink) = (0, 0, 1);
         if let Some(s) = self.subject() {
             s.group()?;
-            if let Ok(t) = s.task() {
+            // What may not be looked into is root's, but for the directory itself.
+            let hidden = s.group()?.extras.undumpable.load(Relaxed) && !matches!(self.node, Node::Process(_));
+            if let (Ok(t), false) = (s.task(), hidden) {
                 let cred = t.cred();
                 (uid, gid) = (cred.euid, cred.egid);
             }
@@ -281,7 +307,7 @@ impl Inode for ProcInode {
     }
     fn kind(&self) -> FileKind {
         match &self.node {
-            Node::OwnLink { .. } | Node::Fd(..) => FileKind::Symlink,
+            Node::OwnLink { .. } | Node::Fd(..) | Node::Namespace(..) => FileKind::Symlink,
             Node::Global(_) => match self.global().map(|g| &g.source) {
                 Some(global::Source::Link(_)) => FileKind::Symlink,
                 _ => FileKind::Regular,
@@ -290,7 +316,7 @@ impl Inode for ProcInode {
                 Some(Kind::Link(_)) => FileKind::Symlink,
                 _ => FileKind::Regular,
             },
-            Node::FdInfo(..) => FileKind::Regular,
+            Node::FdInfo(..) | Node::NamespaceFile(_) => FileKind::Regular,
             _ => FileKind::Dir,
         }
     }
@@ -320,6 +346,10 @@ impl Inode for ProcInode {
             Node::Tasks(s) => {
                 let tid = number(name).ok_or(Errno::ENOENT)?;
                 self.child(Node::Process(s.thread(tid).map_err(|_| Errno::ENOENT)?))
+            }
+            Node::Namespaces(s) => {
+                let i = NAMESPACES.iter().position(|n| n.0 == name).ok_or(Errno::ENOENT)?;
+                self.child(Node::Namespace(s.clone(), i))
             }
             Node::FdDir(s) | Node::FdInfoDir(s) => {
                 let n = number(name).ok_or(Errno::ENOENT)?;
@@ -358,6 +388,10 @@ impl Inode for ProcInode {
                 _ => Err(Errno::EINVAL),
             },
             Node::Fd(s, n) => fd::link_text(s, *n),
+            Node::Namespace(s, i) => {
+                s.check_access()?;
+                life::namespace_text(*i)
+            }
             _ => Err(Errno::EINVAL),
         }
     }
@@ -371,6 +405,10 @@ impl Inode for ProcInode {
                 _ => Err(Errno::EINVAL),
             },
             Node::Fd(s, n) => fd::follow(s, *n),
+            Node::Namespace(s, i) => {
+                s.check_access()?;
+                Ok(LinkTarget::Node(self.child(Node::NamespaceFile(*i))))
+            }
             _ => self.readlink().map(LinkTarget::Text),
         }
     }
@@ -380,6 +418,9 @@ impl Inode for ProcInode {
             if self.entry().is_some_and(|e| e.private) {
                 s.check_access()?;
             }
+        }
+        if let (Some(Kind::Memory), Some(s)) = (self.entry().map(|e| &e.kind), self.subject()) {
+            return Ok(Arc::new(ProcMem::open(s)?));
         }
         match self.kind() {
             FileKind::Dir => Ok(Arc::new(ProcDir(self))),

@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 
 use linux_abi::{Errno, Result};
 
-use super::{status, Subject};
+use super::{life, status, Subject};
 use crate::limits::resource;
 use crate::vfs::VfsPath;
 
 pub(super) enum Kind {
     Text(fn(&Subject) -> Result<Vec<u8>>),
     Link(fn(&Subject) -> Result<VfsPath>),
+    Memory,
 }
 
 type SetText = fn(&Subject, &[u8]) -> Result<()>;
@@ -23,29 +24,32 @@ pub(super) struct Entry {
     pub write: Option<SetText>,
     /// Opening needs the right to look into the process (ptrace(2)).
     pub private: bool,
+    /// Only below `task`.
+    pub of_threads: bool,
 }
 
 const fn text(name: &'static str, make: fn(&Subject) -> Result<Vec<u8>>) -> Entry {
-    Entry { name, perm: 0o444, kind: Kind::Text(make), write: None, private: false }
+    Entry { name, perm: 0o444, kind: Kind::Text(make), write: None, private: false, of_threads: false }
 }
 const fn private(name: &'static str, perm: u32, make: fn(&Subject) -> Result<Vec<u8>>) -> Entry {
-    Entry { name, perm, kind: Kind::Text(make), write: None, private: true }
+    Entry { name, perm, kind: Kind::Text(make), write: None, private: true, of_threads: false }
 }
 const fn link(name: &'static str, place: fn(&Subject) -> Result<VfsPath>) -> Entry {
-    Entry { name, perm: 0o777, kind: Kind::Link(place), write: None, private: true }
+    Entry { name, perm: 0o777, kind: Kind::Link(place), write: None, private: true, of_threads: false }
 }
 const fn both(
     name: &'static str,
     make: fn(&Subject) -> Result<Vec<u8>>,
     write: fn(&Subject, &[u8]) -> Result<()>,
 ) -> Entry {
-    Entry { name, perm: 0o644, kind: Kind::Text(make), write: Some(write), private: false }
+    Entry { name, perm: 0o644, kind: Kind::Text(make), write: Some(write), private: false, of_threads: false }
 }
 
 const ALL_IDS: &[u8] = b"         0          0 4294967295\n";
 
 pub(super) static ENTRIES: &[Entry] = &[
     private("auxv", 0o400, |s| Ok(s.task().map_or_else(|_| Vec::new(), |t| t.mm().auxv()))),
+    Entry { of_threads: true, ..text("children", life::children) },
     text("cgroup", |_| Ok(b"0::/\n".to_vec())),
     text("cmdline", |s| Ok(s.task().map_or_else(|_| Vec::new(), |t| t.mm().cmdline()))),
     both("comm", comm, set_comm),
@@ -62,6 +66,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     text("limits", limits),
     text("loginuid", |_| Ok(b"4294967295".to_vec())),
     private("maps", 0o444, |s| Ok(s.task().map_or_else(|_| Vec::new(), |t| t.mm().maps_text().into_bytes()))),
+    Entry { perm: 0o600, kind: Kind::Memory, private: true, ..text("mem", |_| Err(Errno::EIO)) },
     text("mountinfo", |s| mounts(s, true)),
     text("mounts", |s| mounts(s, false)),
     text("oom_adj", |s| {
@@ -72,19 +77,25 @@ pub(super) static ENTRIES: &[Entry] = &[
         Ok(format!("{}\n", (666 + adj * 2 / 3).max(0)).into_bytes())
     }),
     both("oom_score_adj", oom_score_adj, set_oom_score_adj),
-    private("personality", 0o400, |_| Ok(b"00000000\n".to_vec())),
+    private("personality", 0o400, |s| {
+        Ok(format!("{:08x}\n", s.group()?.extras.personality.load(Ordering::Relaxed)).into_bytes())
+    }),
     link("root", |s| Ok(s.task().map_err(|_| Errno::ENOENT)?.fs().get().root)),
-    text("schedstat", |_| Ok(b"0 0 0\n".to_vec())),
+    text("sched", life::sched),
+    text("schedstat", life::schedstat),
     text("sessionid", |_| Ok(b"4294967295".to_vec())),
     text("setgroups", |_| Ok(b"allow\n".to_vec())),
     private("smaps", 0o444, |s| {
         Ok(s.task().map_or_else(|_| Vec::new(), |t| t.mm().smaps_text().into_bytes()))
     }),
     private("smaps_rollup", 0o444, status::smaps_rollup),
+    // There is no kernel stack to show.
+    private("stack", 0o400, |_| Err(Errno::EPERM)),
     text("stat", status::stat),
     text("statm", status::statm),
     text("status", status::status),
-    private("syscall", 0o400, |_| Ok(b"running\n".to_vec())),
+    private("syscall", 0o400, life::syscall),
+    Entry { perm: 0o666, ..both("timerslack_ns", life::timer_slack, life::set_timer_slack) },
     text("uid_map", |_| Ok(ALL_IDS.to_vec())),
     text("wchan", |_| Ok(b"0".to_vec())),
 ];

@@ -1,11 +1,12 @@
 //! `/proc/PID/{stat,status,statm}` and what `exe` leads to.
 
 use std::fmt::Write;
+use std::sync::atomic::Ordering::Relaxed;
 
 use linux_abi::{Errno, Result};
 
 use super::Subject;
-use crate::fsimpl::sys::{cpu_list, cpu_mask};
+use crate::fsimpl::sys::cpu_mask;
 use crate::kernel::current::current_tid;
 use crate::kernel::{Task, ThreadGroup};
 use crate::signal::{NSIG, SIG_DFL, SIG_IGN};
@@ -95,19 +96,36 @@ pub(super) fn stat(s: &Subject) -> Result<Vec<u8>> {
         }
         None => Default::default(),
     };
+    // Where things lie is not for everybody.
+    let seen = s.check_access().is_ok();
+    let hide = |v: u64| if seen { v } else { 0 };
     let rss_limit = group.limit(crate::limits::resource::RSS);
     let brk = layout.brk_start;
     let mut out = format!("{} ({}) {letter} {ppid} {pgid} {sid} ", s.tid, name(s));
     let _ = write!(out, "{tty} {foreground} 4194304 0 0 0 0 ");
     let _ = write!(out, "{utime} {stime} {} {} ", children.0 / TICK, children.1 / TICK);
-    let _ = write!(out, "20 0 {threads} 0 {} {size} {rss} {rss_limit} ", group.started / TICK);
-    let _ = write!(out, "{} {} {} 0 0 ", layout.code.0, layout.code.1, layout.stack_top);
+    let (priority, nice, realtime, policy) = task.as_ref().map_or((20, 0, 0, 0), |t| {
+        let x = &t.extras;
+        (priority(t), x.nice.load(Relaxed), x.priority.load(Relaxed), x.policy.load(Relaxed))
+    });
+    let _ = write!(out, "{priority} {nice} {threads} 0 {} {size} {rss} {rss_limit} ", group.started / TICK);
+    let code = if task.is_some() && !seen { (1, 1) } else { layout.code };
+    let _ = write!(out, "{} {} {} 0 0 ", code.0, code.1, hide(layout.stack_top));
     let _ = write!(out, "{} {} {} {} ", low(pending), low(blocked), low(ignored), low(caught));
-    let _ = write!(out, "0 0 0 {exit_signal} 0 0 0 0 0 0 ");
-    let _ = write!(out, "{} {} {brk} ", layout.data.0, layout.data.1);
-    let _ = write!(out, "{} {} ", layout.args.0, layout.args.1);
-    let _ = writeln!(out, "{} {} {exit_code}", layout.env.0, layout.env.1);
+    let _ = write!(out, "0 0 0 {exit_signal} 0 {realtime} {policy} 0 0 0 ");
+    let _ = write!(out, "{} {} {} ", hide(layout.data.0), hide(layout.data.1), hide(brk));
+    let _ = write!(out, "{} {} ", hide(layout.args.0), hide(layout.args.1));
+    let _ = writeln!(out, "{} {} {exit_code}", hide(layout.env.0), hide(layout.env.1));
     Ok(out.into_bytes())
+}
+
+/// The priority as proc(5) shows it: 0 to 39 by the nice value, below for real time.
+pub(super) fn priority(task: &Task) -> i32 {
+    let x = &task.extras;
+    match x.policy.load(Relaxed) {
+        libc::SCHED_FIFO | libc::SCHED_RR => -1 - x.priority.load(Relaxed),
+        _ => 20 + x.nice.load(Relaxed),
+    }
 }
 
 /// proc(5): these masks show the first 31 signals only.
@@ -169,7 +187,7 @@ pub(super) fn status(s: &Subject) -> Result<Vec<u8>> {
         let sig = t.sig.lock();
         (sig.pending.set().0, sig.mask.0)
     });
-    let queued = (pending.count_ones() + shared.count_ones()) as u64;
+    let queued = cred.as_ref().map_or(0, |c| kernel.queued_signals.count(c.uid));
     let queue_limit = group.limit(crate::limits::resource::SIGPENDING);
     let _ = writeln!(o, "SigQ:\t{queued}/{}", if queue_limit == u64::MAX { 96_365 } else { queue_limit });
     let _ = writeln!(o, "SigPnd:\t{pending:016x}\nShdPnd:\t{shared:016x}\nSigBlk:\t{blocked:016x}");
@@ -181,19 +199,37 @@ pub(super) fn status(s: &Subject) -> Result<Vec<u8>> {
     }
     let (mode, filters) = task.as_ref().map_or((0, 0), |t| (t.seccomp.mode(), t.seccomp.filters()));
     let _ = writeln!(o, "Seccomp:\t{mode}\nSeccomp_filters:\t{filters}");
-    let mask = cpu_mask(|_| true, kernel.cpus);
+    let _ = writeln!(o, "Speculation_Store_Bypass:\tunknown\nSpeculationIndirectBranch:\tunknown");
+    let allowed = task.as_ref().map_or(0, |t| t.extras.affinity.load(Relaxed));
+    let may = |cpu: usize| allowed == 0 || cpu < 64 && allowed >> cpu & 1 != 0;
+    let mask = cpu_mask(may, kernel.cpus);
     let mask = mask.trim_start_matches('0');
     let _ = writeln!(o, "Cpus_allowed:\t{}", if mask.is_empty() { "0" } else { mask });
-    let _ = writeln!(o, "Cpus_allowed_list:\t{}", cpu_list(kernel.cpus));
+    let _ = writeln!(o, "Cpus_allowed_list:\t{}", ranges((0..kernel.cpus).filter(|c| may(*c))));
     let _ = writeln!(o, "Mems_allowed:\t1\nMems_allowed_list:\t0");
     let _ = writeln!(o, "voluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0");
     Ok(o.into_bytes())
+}
+
+/// Numbers as the kernel lists them: "0-3,5".
+fn ranges(numbers: impl Iterator<Item = usize>) -> String {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for n in numbers {
+        match runs.last_mut() {
+            Some(run) if run.1 + 1 == n => run.1 = n,
+            _ => runs.push((n, n)),
+        }
+    }
+    let text = |(a, b): &(usize, usize)| if a == b { a.to_string() } else { format!("{a}-{b}") };
+    runs.iter().map(text).collect::<Vec<_>>().join(",")
 }
 
 fn memory(o: &mut String, task: &Task) {
     let mm = task.mm();
     let t = mm.totals();
     let m = mm.statm();
+    let code = mm.with_table(|t| t.layout.code);
+    let own_code = code.1.saturating_sub(code.0) / 1024;
     let rows = [
         ("VmPeak", t.all / 1024),
         ("VmSize", t.all / 1024),
@@ -206,8 +242,8 @@ fn memory(o: &mut String, task: &Task) {
         ("RssShmem", 0),
         ("VmData", t.data / 1024),
         ("VmStk", t.stack / 1024),
-        ("VmExe", t.exec / 1024),
-        ("VmLib", 0),
+        ("VmExe", own_code),
+        ("VmLib", (t.exec / 1024).saturating_sub(own_code)),
         ("VmPTE", 0),
         ("VmSwap", 0),
         ("HugetlbPages", 0),

@@ -354,6 +354,10 @@ impl Drop for End {
 }
 
 impl FileOps for End {
+    fn tells_by_signal(&self) -> bool {
+        true
+    }
+
     fn positioning(&self) -> Positioning {
         Positioning::Stream
     }
