@@ -10,7 +10,9 @@
     reason = "guests use the raw system interface on purpose, wrongly at times: that is what they test"
 )]
 
+mod async_io;
 mod calls;
+mod clocks;
 mod corners;
 mod creds;
 mod events;
@@ -19,6 +21,7 @@ mod files;
 mod files_more;
 mod futexes;
 mod inotify;
+mod interruptions;
 mod ipc;
 mod kit;
 mod memory;
@@ -26,11 +29,16 @@ mod memory_locks;
 mod memory_more;
 mod mounts;
 mod pointers;
+mod proc_files;
+mod process_facts;
 mod processes;
+mod processes_more;
 mod random;
 mod random_memory;
+mod resources;
 mod seccomp;
 mod signals;
+mod signals_deep;
 mod signals_more;
 mod splices;
 mod terminal_jobs;

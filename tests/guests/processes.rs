@@ -39,6 +39,9 @@ pub fn helper(args: &[String]) {
             let platform = std::ffi::CStr::from_ptr(getauxval(AT_PLATFORM) as *const c_char);
             show("platform", platform);
         },
+        Some("place") => println!("{:p} {:p}", &args, helper as *const ()),
+        Some("caps") => unsafe { crate::process_facts::helper_caps() },
+        Some(what @ ("named" | "left")) => unsafe { crate::processes_more::helper(what) },
         other => say("helper", format!("{other:?}")),
     }
 }

@@ -48,6 +48,31 @@ macro_rules! with_cases {
             processes in processes {
                 forks many_forks vforks execs exec_errors scripts too_big waits orphans groups prctls pipelines
             }
+            processes_more in processes_more {
+                clone_forms exec_forms wait_forms
+            }
+            process_facts in process_facts {
+                pidfds families prctl_forms set_ids personalities
+            }
+            resources in resources {
+                scheduling scheduling_attributes affinities priorities limit_calls limit_effects queued_signals
+                core_dumps
+            }
+            clocks in clocks {
+                every_clock processor_time timers overruns sleeps
+            }
+            interruptions in interruptions {
+                with_restart without_restart stops
+            }
+            async_io in async_io {
+                owners pipes sockets_and_terminals in_handlers
+            }
+            signals_deep in signals_deep {
+                fault_codes wide_registers queues stacks flags signal_descriptors
+            }
+            proc_files in proc_files {
+                own others memory globals
+            }
             threads in threads {
                 joins locks locals many exits execs signals shared_descriptors futexes
             }

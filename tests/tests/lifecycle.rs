@@ -146,6 +146,47 @@ fn background_processes_end_with_the_run() {
     assert_alone();
 }
 
+/// Ends a launcher by SIGTERM after a while, and waits for the end.
+fn terminated(program: &[&str], after: Duration) -> bool {
+    let mut child = do_command(Who::Caller, program)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("runsc can be started");
+    std::thread::sleep(after);
+    kill(child.id() as i32, libc::SIGTERM);
+    let ended = wait_until(&mut child, Instant::now() + Duration::from_secs(10)).is_some();
+    if !ended {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    ended
+}
+
+/// A signal that came while the sandbox was being made found no command to send it to, and was lost: the command then ran
+/// on for as long as it liked.
+#[test]
+fn a_signal_during_the_start_is_not_lost() {
+    let _turn = turn();
+    for millis in (0..200).step_by(8) {
+        assert!(terminated(&["sleep", "300"], Duration::from_millis(millis)), "SIGTERM after {millis} ms");
+    }
+    assert_alone();
+}
+
+#[test]
+fn a_tracer_inside_ends_by_sigterm() {
+    let _turn = turn();
+    if runsc_tests::have("strace") {
+        for millis in [100, 300, 1000] {
+            let strace = ["strace", "-f", "sh", "-c", "sleep 300; true"];
+            assert!(terminated(&strace, Duration::from_millis(millis)), "SIGTERM after {millis} ms");
+        }
+        assert_alone();
+    }
+}
+
 /// A run that is busy: it computes, sleeps, waits, forks.
 const BUSY: &str = "sleep 300 & (while :; do :; done) & (while :; do true | cat; done) & echo ready; wait";
 

@@ -23,16 +23,58 @@ macro_rules! classes {
         })*
     };
 }
-classes! { memory vm }
+classes! { memory vm scheduler os }
 
 /// What CI runs: of each class some that ask for much.
 const SAMPLE: &[&str] = &[
-    "madvise", "malloc", "memfd", "mlock", "mmap", "mmapfork", "mprotect", "mremap", "msync", "numa",
-    "remap", "shm", "stack", "vm", "vm-segv",
+    "affinity",
+    "clone",
+    "daemon",
+    "exec",
+    "exit-group",
+    "fork",
+    "futex",
+    "hrtimers",
+    "kill",
+    "nice",
+    "poll",
+    "pthread",
+    "schedpolicy",
+    "session",
+    "sigq",
+    "sigrt",
+    "vfork",
+    "wait",
+    "zombie",
+    "madvise",
+    "malloc",
+    "memfd",
+    "mlock",
+    "mmap",
+    "mmapfork",
+    "mprotect",
+    "mremap",
+    "msync",
+    "numa",
+    "remap",
+    "shm",
+    "stack",
+    "vm",
+    "vm-segv",
 ];
 
 /// Stressors that are not compared, and why.
 const EXCLUDED: &[(&str, &str)] = &[
+    ("aiol", "refused: io_setup(2) and its kin are not implemented"),
+    ("dnotify", "refused: F_NOTIFY is, as in a kernel without CONFIG_DNOTIFY"),
+    ("fiemap", "refused: where a file's blocks lie on the host is nobody's business"),
+    ("handle", "refused: name_to_handle_at(2)"),
+    ("io-uring", "refused: io_uring"),
+    ("key", "the default policy refuses the kernel's keyrings"),
+    ("landlock", "refused: a guest's own Landlock domains"),
+    ("pci", "there are no devices to see"),
+    ("sockdiag", "refused: netlink is"),
+    ("usersyscall", "refused: PR_SET_SYSCALL_USER_DISPATCH"),
     ("userfaultfd", "refused: pages are the host's to give"),
     ("watchdog", "natively it arms the machine's watchdog"),
 ];
