@@ -14,17 +14,24 @@ pub fn errno(e: rustix::io::Errno) -> Errno {
     Errno(e.raw_os_error())
 }
 
-/// Which file it is: device, number, type. What a name stood for is compared with this.
+/// Which file it is: device, number, type, and when it was made (numbers are used again; zero where the file system
+/// does not say). What a name stood for is compared with this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileId {
     pub dev: (u32, u32),
     pub ino: u64,
     pub kind: u32,
+    pub made: (i64, u32),
 }
 
 impl FileId {
     pub fn of(attr: &Attr) -> FileId {
-        FileId { dev: (attr.dev_major, attr.dev_minor), ino: attr.ino, kind: attr.mode & libc::S_IFMT }
+        FileId {
+            dev: (attr.dev_major, attr.dev_minor),
+            ino: attr.ino,
+            kind: attr.mode & libc::S_IFMT,
+            made: (attr.btime.sec, attr.btime.nsec),
+        }
     }
     pub fn kind(&self) -> FileKind {
         FileKind::from_mode(self.kind)

@@ -9,7 +9,7 @@
 //! - [`rules`]: hidden and masked places of a tree, as a trie walked along with the nodes.
 //! - [`nodes`]: the files that the sentry knows by number, and their directories' descriptors.
 //! - [`serve`](mod@serve), [`read`], [`write`]: the loop, and the handlers of reading and changing requests.
-//! - [`watch`]: what changes on the host by other hands.
+//! - [`watch`]: watches for what changes on the host by other hands.
 //! - [`host`]: the host calls that these use, with the flags that keep them inside the tree.
 //!
 //! One thread, no locks. Calls used on the host, for the process's filter: recvmsg, sendmsg, poll, openat, statx,

@@ -186,10 +186,10 @@ impl Nodes {
         }
     }
 
-    /// The sentry lets go of one answer's worth of `id`.
-    pub fn forget(&mut self, id: NodeId) {
+    /// The sentry lets go of so many answers' worth of `id`.
+    pub fn forget(&mut self, id: NodeId, count: u32) {
         let Some(node) = self.map.get_mut(&id) else { return };
-        node.lookups = node.lookups.saturating_sub(1);
+        node.lookups = node.lookups.saturating_sub(u64::from(count));
         self.drop_unused(id);
     }
 

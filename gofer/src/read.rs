@@ -4,8 +4,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use gofer_protocol::{
-    Attr, Bytes, DirEntries, DirEntry, Entries, FileKind, NodeId, Statfs, WalkReply, MAX_LINK, MAX_MESSAGE,
-    MAX_XATTR,
+    Attr, Bytes, DirEntries, DirEntry, Entries, FileKind, Looked, NodeId, Statfs, Step, WalkReply, Watch,
+    MAX_LINK, MAX_MESSAGE, MAX_XATTR,
 };
 use linux_abi::Errno;
 use rustix::fs::{OFlags, RawDir, SeekFrom};
@@ -28,13 +28,19 @@ pub struct Listings {
 }
 
 impl State {
-    pub(crate) fn walk(&mut self, node: NodeId, names: &[&[u8]]) -> Result<WalkReply> {
-        let mut reply = WalkReply { found: Vec::with_capacity(names.len()), stop: None, link: None };
+    pub(crate) fn walk(&mut self, node: NodeId, watch: Watch, names: &[&[u8]]) -> Result<WalkReply> {
+        let mut reply = WalkReply { found: Vec::with_capacity(names.len()), ..WalkReply::default() };
         let mut dir = node;
         for name in names {
+            // Watched first, then looked at, so that no change falls in between.
+            let watch = self.watch(dir, watch);
+            match reply.found.last_mut() {
+                Some(step) => step.watch = watch,
+                None => reply.watch = watch,
+            }
             match self.lookup(dir, name) {
                 Ok(made) => {
-                    reply.found.push(made);
+                    reply.found.push(Step { made, watch: 0 });
                     if made.attr.kind() == FileKind::Symlink {
                         reply.link = self.readlink(made.node).ok().map(|b| b.0);
                     }
@@ -54,6 +60,12 @@ impl State {
             }
         }
         Ok(reply)
+    }
+
+    pub(crate) fn look(&mut self, dir: NodeId, watch: Watch, names: &[&[u8]]) -> Result<Looked> {
+        self.nodes.dir(dir)?;
+        let watch = self.watch(dir, watch);
+        Ok(Looked { watch, found: names.iter().map(|name| self.lookup(dir, name)).collect() })
     }
 
     pub(crate) fn stat(&mut self, node: NodeId) -> Result<Attr> {
@@ -157,14 +169,21 @@ impl State {
         })
     }
 
-    pub(crate) fn readdir(&mut self, node: NodeId, cookie: u64, entries: Entries) -> Result<DirEntries> {
+    pub(crate) fn readdir(
+        &mut self,
+        node: NodeId,
+        cookie: u64,
+        entries: Entries,
+        watch: Watch,
+    ) -> Result<DirEntries> {
         if i64::try_from(cookie).is_err() {
             return Err(Errno::EINVAL);
         }
         self.nodes.dir(node)?;
         if self.nodes.get(node)?.masked {
-            return Ok(DirEntries { entries: Vec::new(), end: true });
+            return Ok(DirEntries { end: true, ..DirEntries::default() });
         }
+        let watch = self.watch(node, watch);
         // Out of the list while entries are looked up, which needs the whole state.
         let fd = self.listing(node)?;
         let mut buffer = std::mem::take(&mut self.listings.buffer);
@@ -175,7 +194,7 @@ impl State {
             self.listings.open.remove(0);
         }
         self.listings.open.push((node, fd));
-        result
+        result.map(|reply| DirEntries { watch, ..reply })
     }
 
     fn listing(&mut self, node: NodeId) -> Result<OwnedFd> {
@@ -194,7 +213,7 @@ impl State {
         buffer: &mut [MaybeUninit<u8>],
     ) -> Result<DirEntries> {
         rustix::fs::seek(fd, SeekFrom::Start(cookie)).map_err(errno)?;
-        let mut reply = DirEntries { entries: Vec::new(), end: false };
+        let mut reply = DirEntries::default();
         let mut room = LISTING_ROOM;
         let mut dir = RawDir::new(fd, buffer);
         while room >= DirEntry::MAX_SIZE {

@@ -1,5 +1,5 @@
 //! The loop: one message in, one answer out. With a single connection that is one recvmsg(2) and one sendmsg(2) a
-//! request; with more, or while directories are watched, a poll(2) as well.
+//! request; with more, a poll(2) as well.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -12,7 +12,6 @@ use rustix::fs::AtFlags;
 
 use crate::host::{errno, Result};
 use crate::state::State;
-use crate::watch::Watches;
 
 /// A connection of the sentry.
 struct Connection {
@@ -27,42 +26,32 @@ struct Buffers {
     out: Writer,
 }
 
-/// Answers requests on `sockets` until the last one is closed. What changes on the host is told on `notices`, where
-/// there is such a connection.
-pub fn serve(mut state: State, sockets: Vec<OwnedFd>, notices: Option<OwnedFd>) -> Result<()> {
-    state.watches = notices.map(|socket| Watches::new(Channel::new(socket)));
+/// Answers requests on `sockets` until the last one is closed.
+pub fn serve(mut state: State, sockets: Vec<OwnedFd>) -> Result<()> {
     let mut connections: Vec<_> =
         sockets.into_iter().map(|s| Connection { channel: Channel::new(s), greeted: false }).collect();
     let mut buffers =
         Buffers { message: vec![0; MAX_MESSAGE].into_boxed_slice(), fds: Fds::new(), out: Writer::default() };
     while !connections.is_empty() {
-        if let ([only], None) = (&mut connections[..], state.watched()) {
+        if let [only] = &mut connections[..] {
             if !only.serve_one(&mut state, &mut buffers) {
                 connections.clear();
             }
             continue;
         }
-        let (ready, changes) = wait(&connections, state.watched())?;
-        if changes {
-            state.tell_changes();
-        }
+        let ready = wait(&connections)?;
         let mut ready = ready.iter();
         connections.retain_mut(|c| ready.next() != Some(&true) || c.serve_one(&mut state, &mut buffers));
     }
     Ok(())
 }
 
-/// Which connections have something to say, and whether something has changed on the host.
-fn wait(connections: &[Connection], watched: Option<BorrowedFd<'_>>) -> Result<(Vec<bool>, bool)> {
+/// Which connections have something to say.
+fn wait(connections: &[Connection]) -> Result<Vec<bool>> {
     let mut polled: Vec<_> = connections.iter().map(|c| PollFd::new(&c.channel, PollFlags::IN)).collect();
-    polled.extend(watched.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
     loop {
         match poll(&mut polled, None) {
-            Ok(_) => {
-                let mut ready: Vec<_> = polled.iter().map(|p| !p.revents().is_empty()).collect();
-                let changes = watched.is_some() && ready.pop() == Some(true);
-                return Ok((ready, changes));
-            }
+            Ok(_) => return Ok(polled.iter().map(|p| !p.revents().is_empty()).collect()),
             Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(errno(e)),
         }
@@ -118,10 +107,12 @@ impl Connection {
 fn handle(state: &mut State, request: Request<'_>, out: &mut Writer) -> Result<Option<OwnedFd>> {
     match request {
         Request::Hello { .. } => state.trees()?.encode(out),
-        Request::Walk { node, names } => state.walk(node, &names)?.encode(out),
+        Request::Walk { node, watch, names } => state.walk(node, watch, &names)?.encode(out),
+        Request::Look { dir, watch, names } => state.look(dir, watch, &names)?.encode(out),
+        Request::Watches => return state.watches().map(Some),
         Request::Stat { node, watch } => {
             // Watched first, then read, so that no change falls in between.
-            let watch = if watch { state.watch(node) } else { 0 };
+            let watch = state.watch(node, watch);
             Stated { attr: state.stat(node)?, watch }.encode(out)
         }
         Request::Open { node, flags } => {
@@ -129,7 +120,9 @@ fn handle(state: &mut State, request: Request<'_>, out: &mut Writer) -> Result<O
             attr.encode(out);
             return Ok(Some(fd));
         }
-        Request::Readdir { node, cookie, entries } => state.readdir(node, cookie, entries)?.encode(out),
+        Request::Readdir { node, cookie, entries, watch } => {
+            state.readdir(node, cookie, entries, watch)?.encode(out)
+        }
         Request::Readlink { node } => state.readlink(node)?.encode(out),
         Request::Statfs { node } => state.statfs(node)?.encode(out),
         Request::GetXattr { node, name } => state.get_xattr(node, name)?.encode(out),
@@ -152,7 +145,7 @@ fn handle(state: &mut State, request: Request<'_>, out: &mut Writer) -> Result<O
         Request::SetXattr { node, name, value, flags } => state.set_xattr(node, name, value, flags)?,
         Request::RemoveXattr { node, name } => state.remove_xattr(node, name)?,
         Request::Scratch => return state.scratch().map(Some),
-        Request::Forget { nodes } => nodes.into_iter().for_each(|n| state.forget(n)),
+        Request::Forget { nodes } => nodes.into_iter().for_each(|(n, count)| state.forget(n, count)),
     }
     if out.len() > MAX_MESSAGE {
         return Err(Errno::EMSGSIZE);

@@ -46,8 +46,7 @@ pub struct State {
     pub(crate) listings: Listings,
     /// Where files without a name are made.
     scratch: Option<OwnedFd>,
-    /// Set where there is somebody to tell.
-    pub(crate) watches: Option<Watches>,
+    pub(crate) watches: Watches,
 }
 
 /// One exposed tree.
@@ -69,7 +68,7 @@ pub fn open_trees(config: &GoferConfig) -> std::result::Result<State, OpenError>
         trees: Vec::new(),
         listings: Listings::default(),
         scratch: None,
-        watches: None,
+        watches: Watches::new(),
     };
     for tree in &config.trees {
         state.open_tree(tree).map_err(|errno| OpenError { path: tree.source.clone(), errno })?;

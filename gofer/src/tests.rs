@@ -7,7 +7,7 @@ use std::os::unix::fs::{symlink, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use gofer_protocol::{Channel, Client, Entries, FileKind, NodeId, Owner, SetAttr, SetTime};
+use gofer_protocol::{Channel, Client, Entries, FileKind, NodeId, Owner, SetAttr, SetTime, Watch};
 use linux_abi::Errno;
 
 use crate::{open_trees, serve, GoferConfig, TreeConfig};
@@ -46,7 +46,7 @@ fn start(trees: Vec<TreeConfig>) -> (Client, NodeId) {
     let (ours, theirs) = Channel::pair().unwrap();
     let own = |c: &Channel| -> OwnedFd { c.as_fd().try_clone_to_owned().unwrap() };
     let sockets = vec![own(&theirs)];
-    std::thread::spawn(move || serve(state, sockets, None).unwrap());
+    std::thread::spawn(move || serve(state, sockets).unwrap());
     let client = Client::connect(vec![own(&ours)]).unwrap();
     let root = client.trees()[0].root.node;
     (client, root)
@@ -54,9 +54,9 @@ fn start(trees: Vec<TreeConfig>) -> (Client, NodeId) {
 
 fn walk(client: &Client, root: NodeId, path: &str) -> Result<NodeId, Errno> {
     let names: Vec<_> = path.split('/').map(str::as_bytes).collect();
-    let reply = client.walk(root, &names)?;
+    let reply = client.walk(root, Watch::No, &names)?;
     match reply.found.last() {
-        Some(last) if reply.found.len() == names.len() => Ok(last.node),
+        Some(last) if reply.found.len() == names.len() => Ok(last.made.node),
         _ => Err(reply.stop.unwrap_or(Errno::ENOTDIR)),
     }
 }
@@ -80,12 +80,12 @@ fn walks_reads_and_lists() {
     assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK), "the guest's file would be non-blocking");
     assert_eq!(read(fd), "content");
     assert_eq!(walk(&client, root, "a/b/c").unwrap(), node, "one place, one node");
-    assert_eq!(client.walk(root, &[b"a", b"x", b"y"]).unwrap().stop, Some(Errno::ENOENT));
-    let reply = client.walk(root, &[b"a", b"link", b"y"]).unwrap();
+    assert_eq!(client.walk(root, Watch::No, &[b"a", b"x", b"y"]).unwrap().stop, Some(Errno::ENOENT));
+    let reply = client.walk(root, Watch::No, &[b"a", b"link", b"y"]).unwrap();
     assert_eq!((reply.found.len(), reply.stop, reply.link), (2, None, Some(b"b/c".to_vec())));
     let a = walk(&client, root, "a").unwrap();
     for kind in [Entries::Names, Entries::WithNodes] {
-        let list = client.readdir(a, 0, kind).unwrap();
+        let list = client.readdir(a, 0, kind, Watch::No).unwrap();
         let mut names: Vec<_> = list.entries.iter().map(|e| String::from_utf8_lossy(&e.name)).collect();
         names.sort();
         assert_eq!(names, ["b", "link"]);
@@ -105,7 +105,7 @@ fn big_directories_come_in_pages_without_loss() {
     let mut names = std::collections::HashSet::new();
     let (mut cookie, mut pages) = (0, 0);
     loop {
-        let list = client.readdir(d, cookie, Entries::WithNodes).unwrap();
+        let list = client.readdir(d, cookie, Entries::WithNodes, Watch::No).unwrap();
         pages += 1;
         for e in list.entries {
             cookie = e.next_cookie;
@@ -219,7 +219,7 @@ fn hidden_and_masked_places_do_not_exist() {
         assert_eq!(walk(&client, root, path), Err(Errno::ENOENT), "{path}");
     }
     let names = |path: &str| {
-        let list = client.readdir(walk(&client, root, path).unwrap(), 0, Entries::Names).unwrap();
+        let list = client.readdir(walk(&client, root, path).unwrap(), 0, Entries::Names, Watch::No).unwrap();
         list.entries.into_iter().map(|e| String::from_utf8(e.name).unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(names("home"), [""; 0]);
@@ -247,7 +247,7 @@ fn the_hosts_proc_is_empty_without_being_named() {
     let (client, root) = start(vec![tree(Path::new("/"), false)]);
     assert_eq!(walk(&client, root, "proc/self"), Err(Errno::ENOENT));
     let proc = walk(&client, root, "proc").unwrap();
-    assert!(client.readdir(proc, 0, Entries::Names).unwrap().entries.is_empty());
+    assert!(client.readdir(proc, 0, Entries::Names, Watch::No).unwrap().entries.is_empty());
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn a_single_file_is_a_tree() {
     let (client, root) = start(vec![tree(&file, false)]);
     assert_eq!(client.trees()[0].root.attr.kind(), FileKind::Regular);
     assert_eq!(read(client.open(root, 0).unwrap().0), "this");
-    assert_eq!(client.walk(root, &[b"neighbour"]).unwrap().stop, Some(Errno::ENOTDIR));
+    assert_eq!(client.walk(root, Watch::No, &[b"neighbour"]).unwrap().stop, Some(Errno::ENOTDIR));
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn a_link_swapped_in_never_leads_out() {
             assert_eq!(read(fd), "inside");
             opened += 1;
         }
-        client.forget(&[node]);
+        client.forget(&[(node, 1)]);
     }
     STOP.store(true, Ordering::Relaxed);
     swapper.join().unwrap();
@@ -328,10 +328,10 @@ fn a_hostile_client_is_cut_off() {
     let state = open_trees(&GoferConfig { trees: vec![tree(&t.0, false)], scratch: None }).unwrap();
     let (ours, theirs) = Channel::pair().unwrap();
     let socket = theirs.as_fd().try_clone_to_owned().unwrap();
-    let gofer = std::thread::spawn(move || serve(state, vec![socket], None));
+    let gofer = std::thread::spawn(move || serve(state, vec![socket]));
     // No greeting.
     let mut w = gofer_protocol::Writer::default();
-    gofer_protocol::Request::Stat { node: 1, watch: false }.encode(1, &mut w);
+    gofer_protocol::Request::Stat { node: 1, watch: Watch::No }.encode(1, &mut w);
     ours.send(w.as_bytes(), &[]).unwrap();
     gofer.join().unwrap().unwrap();
 }
@@ -356,10 +356,12 @@ fn nodes_are_given_back() {
     let mut state = open_trees(&GoferConfig { trees: vec![tree(&t.0, false)], scratch: None }).unwrap();
     let root = state.trees().unwrap().0[0].root.node;
     let before = state.nodes.len();
-    let held: Vec<_> =
-        (0..3).flat_map(|_| state.walk(root, &[b"a", b"b", b"c"]).unwrap().found).map(|m| m.node).collect();
+    let held: Vec<_> = (0..3)
+        .flat_map(|_| state.walk(root, Watch::No, &[b"a", b"b", b"c"]).unwrap().found)
+        .map(|s| s.made.node)
+        .collect();
     assert_eq!(state.nodes.len(), before + 3);
-    held.into_iter().for_each(|n| state.nodes.forget(n));
+    held.into_iter().for_each(|n| state.nodes.forget(n, 1));
     assert_eq!(state.nodes.len(), before);
 }
 
@@ -374,8 +376,8 @@ fn directories_share_a_budget_of_descriptors() {
     let nodes: Vec<_> = (0..60)
         .map(|i| {
             let name = format!("d{i}");
-            let reply = state.walk(root, &[name.as_bytes(), b"e", b"f"]).unwrap();
-            reply.found.last().unwrap().node
+            let reply = state.walk(root, Watch::No, &[name.as_bytes(), b"e", b"f"]).unwrap();
+            reply.found.last().unwrap().made.node
         })
         .collect();
     assert!(state.nodes.open_dirs() <= 16);
@@ -401,4 +403,100 @@ fn extended_attributes() {
     client.remove_xattr(f, b"user.colour").unwrap();
     assert_eq!(client.get_xattr(f, b"user.colour"), Err(Errno::ENODATA));
     fs::set_permissions(t.0.join("f"), fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// A sentry that was taken over asks for anything at all: whatever comes back is a regular file of the tree, not of what
+/// is hidden, and nothing outside has changed.
+#[test]
+fn hostile_requests_reach_nothing_outside() {
+    let t = Temp::new();
+    let outside = Temp::new();
+    let secret = outside.file("secret", "secret");
+    t.file("tree/a/b/f", "f");
+    t.file("tree/hidden/key", "key");
+    t.file("ro/f", "ro");
+    symlink(&outside.0, t.0.join("tree/out")).unwrap();
+    symlink("..", t.0.join("tree/a/up")).unwrap();
+    symlink(&secret, t.0.join("tree/to-secret")).unwrap();
+    let (top, ro) = (t.0.join("tree"), t.0.join("ro"));
+    let config = TreeConfig { hide: vec![top.join("hidden")], ..tree(&top, true) };
+    let (client, root) = start(vec![config, tree(&ro, false)]);
+    let names: [&[u8]; 9] = [b"a", b"b", b"f", b"out", b"up", b"to-secret", b"hidden", b"key", b"new"];
+    let mut seed = 0x9e37_79b9_7f4a_7c15u64;
+    let mut random = move |below: u64| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    };
+    let owner = Owner::default();
+    let mut opened = 0;
+    for _ in 0..30_000 {
+        let node = root + random(40);
+        let other = root + random(40);
+        let name = names[random(9) as usize];
+        let new = names[random(9) as usize];
+        let fd = match random(16) {
+            0 | 1 => client.walk(node, Watch::Yes, &[name, new, name]).ok().map(|_| None),
+            2 => client.look(node, Watch::No, &[name, new]).ok().map(|_| None),
+            3 | 4 => client.open(node, random(4) as u32).ok().map(|(fd, _)| Some(fd)),
+            5 => client.create(node, name, 0o644, libc::O_RDWR as u32, owner).ok().map(|(_, fd)| Some(fd)),
+            6 => client.mkdir(node, name, 0o755, owner).ok().map(|_| None),
+            7 => client.symlink(node, name, b"../../../..", owner).ok().map(|_| None),
+            8 => client.link(node, other, name).ok().map(|_| None),
+            9 => client.rename(node, name, other, new, random(4) as u32).ok().map(|_| None),
+            10 => client.unlink(node, name).ok().map(|_| None),
+            11 => client.readdir(node, random(3), Entries::WithNodes, Watch::Yes).ok().map(|_| None),
+            12 => {
+                client.set_attr(node, SetAttr { mode: Some(0o755), ..SetAttr::default() }).ok().map(|_| None)
+            }
+            13 => client.mknod(node, name, libc::S_IFCHR | 0o666, owner).ok().map(|_| None),
+            14 => client.scratch().ok().map(Some),
+            _ => {
+                client.forget(&[(node, 1)]);
+                None
+            }
+        };
+        let Some(Some(fd)) = fd else { continue };
+        use std::os::fd::AsRawFd;
+        let place = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap();
+        let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&fd).unwrap().st_mode);
+        assert_eq!(kind, rustix::fs::FileType::RegularFile);
+        assert!(place.starts_with(&top) || place.starts_with(&ro), "{}", place.display());
+        assert!(!place.starts_with(top.join("hidden")), "{}", place.display());
+        let writes = rustix::fs::fcntl_getfl(&fd).unwrap() & rustix::fs::OFlags::ACCMODE;
+        assert!(place.starts_with(&top) || writes == rustix::fs::OFlags::RDONLY);
+        opened += 1;
+    }
+    assert!(opened > 100 && !client.is_dead());
+    assert_eq!(fs::read_to_string(&secret).unwrap(), "secret");
+    assert_eq!(fs::read_dir(&outside.0).unwrap().count(), 1);
+    assert_eq!(fs::read_to_string(top.join("hidden/key")).unwrap(), "key");
+    assert_eq!(fs::read_to_string(ro.join("f")).unwrap(), "ro");
+    assert_eq!(fs::read_dir(&ro).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(&t.0).unwrap().count(), 2);
+}
+
+#[test]
+fn scratch_files_have_no_name_and_get_none() {
+    let t = Temp::new();
+    let config = GoferConfig { trees: vec![tree(&t.0, false)], scratch: Some(t.0.clone()) };
+    let state = open_trees(&config).unwrap();
+    let fd = match state.scratch() {
+        // A file system without O_TMPFILE.
+        Err(Errno::EOPNOTSUPP) => return,
+        other => other.unwrap(),
+    };
+    rustix::io::write(&fd, b"x").unwrap();
+    assert_eq!(fs::read_dir(&t.0).unwrap().count(), 0);
+    use std::os::fd::AsRawFd;
+    let name = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let named = rustix::fs::linkat(
+        rustix::fs::CWD,
+        name,
+        rustix::fs::CWD,
+        t.0.join("n"),
+        rustix::fs::AtFlags::SYMLINK_FOLLOW,
+    );
+    assert_eq!(named.err(), Some(rustix::io::Errno::NOENT));
 }

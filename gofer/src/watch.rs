@@ -1,23 +1,24 @@
-//! Changes on the host by other hands (inotify(7)). A directory is watched when the sentry asks for it, for one event;
-//! that event is told, and the sentry asks again when it next needs the directory. So there is at most one notice for
-//! each question, whatever happens on the host.
+//! Changes on the host by other hands (inotify(7)). The gofer sets the watches; the descriptor on which they report goes
+//! to the sentry, which looks into it before it believes what it remembers. So a change is known as soon as it has
+//! happened, without a message, and nobody is woken for it.
+//!
+//! What the sentry learns from it: the names that come and go in directories that it asked to be watched, hidden ones
+//! among them. It cannot set a watch of its own.
 //!
 //! inotify wants a path: the gofer changes into the directory's descriptor and names it `.`.
 
 use std::collections::HashMap;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use gofer_protocol::{Channel, NodeId, Notice, Wire, Writer};
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use gofer_protocol::{NodeId, Watch, WatchId};
+use linux_abi::Errno;
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
+use crate::host::{errno, Result};
 use crate::state::State;
 
 /// How many directories are watched at a time; past it the sentry has to ask.
-const MAX_WATCHES: usize = 16_384;
-/// `IN_Q_OVERFLOW`, `IN_IGNORED`.
-const OVERFLOW: u32 = 0x4000;
-const IGNORED: u32 = 0x8000;
+const MAX_WATCHES: usize = 1 << 17;
 
 /// File systems that others change without this host's hearing of it, or that tell nothing at all (statfs(2)).
 const BLIND: &[u64] = &[
@@ -32,35 +33,44 @@ const BLIND: &[u64] = &[
     0x7375_7245, // coda
 ];
 
-/// The directories that are watched, and whom to tell.
+/// The directories that are watched.
 #[derive(Debug)]
 pub struct Watches {
-    notices: Channel,
     inotify: Option<OwnedFd>,
-    /// By watch descriptor: the nodes of that directory (bind mounts give it several), and their watch's number.
-    by_wd: HashMap<i32, Vec<(NodeId, u64)>>,
-    by_node: HashMap<NodeId, (i32, u64)>,
-    last: u64,
+    /// How many nodes there are of each watched directory (bind mounts give it several).
+    nodes: HashMap<WatchId, u32>,
+    by_node: HashMap<NodeId, WatchId>,
+    most: usize,
+    /// It was said that some are not to be had.
+    told: bool,
 }
 
 impl Watches {
-    pub fn new(notices: Channel) -> Watches {
-        Watches { notices, inotify: None, by_wd: HashMap::new(), by_node: HashMap::new(), last: 0 }
+    /// Before the process confines itself: how many watches a user may have is the host's setting, and half of them are
+    /// left to others.
+    pub fn new() -> Watches {
+        let inotify = match inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK) {
+            Ok(fd) => Some(fd),
+            Err(error) => {
+                tracing::info!("no inotify instance ({error}): what is cached of files is asked for again");
+                None
+            }
+        };
+        let setting = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches");
+        let allowed = setting.ok().and_then(|text| text.trim().parse::<usize>().ok()).unwrap_or(8192);
+        let most = MAX_WATCHES.min(allowed / 2);
+        Watches { inotify, nodes: HashMap::new(), by_node: HashMap::new(), most, told: false }
     }
 
-    fn add(&mut self, node: NodeId, dir: BorrowedFd<'_>) -> Option<u64> {
-        if let Some((_, number)) = self.by_node.get(&node) {
-            return Some(*number);
-        }
-        if self.by_node.len() >= MAX_WATCHES {
+    fn add(&mut self, node: NodeId, dir: BorrowedFd<'_>) -> Option<WatchId> {
+        let inotify = self.inotify.as_ref()?;
+        if self.by_node.len() >= self.most && !self.by_node.contains_key(&node) {
+            self.none_left("the most that we take");
             return None;
         }
         let kind = rustix::fs::fstatfs(dir).ok()?.f_type as u64;
         if BLIND.contains(&kind) {
             return None;
-        }
-        if self.inotify.is_none() {
-            self.inotify = Some(inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?);
         }
         rustix::process::fchdir(dir).ok()?;
         let changes = WatchFlags::CREATE
@@ -70,95 +80,65 @@ impl Watches {
             | WatchFlags::MODIFY
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF;
-        let how = WatchFlags::ONLYDIR | WatchFlags::DONT_FOLLOW | WatchFlags::ONESHOT;
-        let wd = inotify::add_watch(self.inotify.as_ref()?, c".", changes | how).ok()?;
-        self.last += 1;
-        self.by_wd.entry(wd).or_default().push((node, self.last));
-        self.by_node.insert(node, (wd, self.last));
-        Some(self.last)
+        let how = WatchFlags::ONLYDIR | WatchFlags::DONT_FOLLOW | WatchFlags::EXCL_UNLINK;
+        let watch = match inotify::add_watch(inotify, c".", changes | how) {
+            Ok(watch) => WatchId::try_from(watch).ok()?,
+            Err(error) => {
+                self.none_left(&error.to_string());
+                return None;
+            }
+        };
+        if self.by_node.insert(node, watch) != Some(watch) {
+            *self.nodes.entry(watch).or_insert(0) += 1;
+        }
+        Some(watch)
+    }
+
+    fn none_left(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::info!(
+                "no more inotify watches ({why}): what is cached of further files is asked for again"
+            );
+        }
     }
 
     fn remove(&mut self, node: NodeId) {
-        let Some((wd, _)) = self.by_node.remove(&node) else { return };
-        let Some(nodes) = self.by_wd.get_mut(&wd) else { return };
-        nodes.retain(|(n, _)| *n != node);
-        if nodes.is_empty() {
-            self.by_wd.remove(&wd);
-            if let Some(inotify) = &self.inotify {
-                // Fails where its event is already on the way.
-                let _ = inotify::remove_watch(inotify, wd);
+        let Some(watch) = self.by_node.remove(&node) else { return };
+        let Some(nodes) = self.nodes.get_mut(&watch) else { return };
+        *nodes = nodes.saturating_sub(1);
+        if *nodes == 0 {
+            self.nodes.remove(&watch);
+            if let (Some(inotify), Ok(watch)) = (&self.inotify, i32::try_from(watch)) {
+                // Fails where the directory itself is gone, and its watch with it.
+                let _ = inotify::remove_watch(inotify, watch);
             }
         }
-    }
-
-    /// Takes the events off and tells of them; `None` where the sentry listens no more.
-    fn tell(&mut self) -> Option<()> {
-        let mut over = Vec::new();
-        let mut lost = false;
-        {
-            let mut buffer = [MaybeUninit::uninit(); 4096];
-            let mut events = inotify::Reader::new(self.inotify.as_ref()?.as_fd(), &mut buffer);
-            while let Ok(event) = events.next() {
-                let kind: ReadFlags = event.events();
-                lost |= kind.bits() & OVERFLOW != 0;
-                if kind.bits() & IGNORED == 0 {
-                    over.push(event.wd());
-                }
-            }
-        }
-        if lost {
-            self.by_wd.clear();
-            self.by_node.clear();
-            // With the descriptor go the watches that it still has.
-            self.inotify = None;
-            return self.send(Notice::Lost { watch: self.last });
-        }
-        for wd in over {
-            for (node, watch) in self.by_wd.remove(&wd).unwrap_or_default() {
-                self.by_node.remove(&node);
-                self.send(Notice::Changed { node, watch })?;
-            }
-        }
-        Some(())
-    }
-
-    fn send(&self, notice: Notice) -> Option<()> {
-        let mut w = Writer::default();
-        notice.encode(&mut w);
-        self.notices.send(w.as_bytes(), &[]).ok()
     }
 }
 
 impl State {
-    /// Has the next change of a directory told; the watch's number, or 0 where it cannot be.
-    pub(crate) fn watch(&mut self, node: NodeId) -> u64 {
-        let Some(watches) = &mut self.watches else { return 0 };
+    /// The descriptor on which the watches report.
+    pub(crate) fn watches(&self) -> Result<OwnedFd> {
+        let inotify = self.watches.inotify.as_ref().ok_or(Errno::EMFILE)?;
+        rustix::io::fcntl_dupfd_cloexec(inotify.as_fd(), 0).map_err(errno)
+    }
+
+    /// Watches a directory, where that is asked for: the watch's number, or 0 where there is none.
+    pub(crate) fn watch(&mut self, node: NodeId, watch: Watch) -> WatchId {
+        if watch == Watch::No {
+            return 0;
+        }
         match self.nodes.dir(node) {
-            Ok(dir) => watches.add(node, dir).unwrap_or(0),
+            Ok(dir) => self.watches.add(node, dir).unwrap_or(0),
             Err(_) => 0,
         }
     }
 
-    /// What to wait for besides requests, while anything is watched.
-    pub(crate) fn watched(&self) -> Option<BorrowedFd<'_>> {
-        let watches = self.watches.as_ref()?;
-        watches.inotify.as_ref().filter(|_| !watches.by_wd.is_empty()).map(|fd| fd.as_fd())
-    }
-
-    /// Passes on what has changed.
-    pub(crate) fn tell_changes(&mut self) {
-        if self.watches.as_mut().is_some_and(|w| w.tell().is_none()) {
-            self.watches = None;
-        }
-    }
-
-    /// The sentry lets go of one answer's worth of a node.
-    pub(crate) fn forget(&mut self, node: NodeId) {
-        self.nodes.forget(node);
-        if let Some(watches) = &mut self.watches {
-            if !self.nodes.contains(node) {
-                watches.remove(node);
-            }
+    /// The sentry lets go of so many answers' worth of a node.
+    pub(crate) fn forget(&mut self, node: NodeId, count: u32) {
+        self.nodes.forget(node, count);
+        if !self.nodes.contains(node) {
+            self.watches.remove(node);
         }
     }
 }

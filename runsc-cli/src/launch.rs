@@ -73,20 +73,14 @@ fn start(plan: Plan, options: &DoOptions, scratch: Option<&Scratch>) -> Result<S
     let inherited = File::open(format!("/proc/self/task/{}/children", std::process::id())).ok();
     let (to_sentry, to_launcher) = pair().while_doing(DOING)?;
     let (sentry_line, gofer_line) = pair().while_doing(DOING)?;
-    let (sentry_notices, gofer_notices) = pair().while_doing(DOING)?;
 
     // The sentry's process first: what the machine grants shows when it is made. It waits for its configuration.
     let mut layers = Layers::probe();
     let sentry_config = memfd("sentry-config").while_doing(DOING)?;
-    let mut fds =
-        vec![sentry_config.as_fd(), to_launcher.as_fd(), sentry_notices.as_fd(), sentry_line.as_fd()];
-    let mut numbers = Descriptors {
-        control: CONFIG_FD + 1,
-        notices: CONFIG_FD + 2,
-        gofer: vec![CONFIG_FD + 3],
-        ..Default::default()
-    };
-    let mut next = CONFIG_FD + 4;
+    let mut fds = vec![sentry_config.as_fd(), to_launcher.as_fd(), sentry_line.as_fd()];
+    let mut numbers =
+        Descriptors { control: CONFIG_FD + 1, gofer: vec![CONFIG_FD + 2], ..Default::default() };
+    let mut next = CONFIG_FD + 3;
     let group = control_group(&plan);
     if let Some(group) = &group {
         for join in &group.joins {
@@ -136,9 +130,8 @@ fn start(plan: Plan, options: &DoOptions, scratch: Option<&Scratch>) -> Result<S
         log: sentry.log,
         trap_refused_calls: sentry.trap_refused_calls,
         sockets: vec![CONFIG_FD + 1],
-        notices: CONFIG_FD + 2,
     };
-    let fds = [gofer_config.as_fd(), gofer_line.as_fd(), gofer_notices.as_fd()];
+    let fds = [gofer_config.as_fd(), gofer_line.as_fd()];
     let program = Program { args: &arguments(GOFER_ROLE), fds: &fds };
     write_config_of(&gofer_config, &gofer_process).while_doing(DOING)?;
     let gofer_pid = spawn::gofer(&program).while_doing("cannot start the gofer")?;

@@ -22,8 +22,6 @@ pub(crate) struct GoferProcess {
     pub(crate) trap_refused_calls: bool,
     /// Connections to the sentry.
     pub(crate) sockets: Vec<i32>,
-    /// Where it tells what changed on the host.
-    pub(crate) notices: i32,
 }
 
 /// The sentry. Its exit code says only whether it could report to the launcher.
@@ -53,7 +51,6 @@ fn serve(config: GoferProcess) -> Result<(), Failure> {
     const DOING: &str = "cannot confine the gofer";
     let take = |fd: &i32| jail::fds::take(*fd).while_doing("the gofer got a wrong descriptor");
     let sockets = config.sockets.iter().map(take).collect::<Result<Vec<_>, _>>()?;
-    let notices = take(&config.notices)?;
     let state = gofer::open_trees(&config.gofer).while_doing("cannot expose files")?;
     {
         let tops = config
@@ -79,7 +76,7 @@ fn serve(config: GoferProcess) -> Result<(), Failure> {
         let mismatch = if config.trap_refused_calls { jail::Mismatch::Trap } else { jail::Mismatch::Kill };
         jail::seal(Role::Gofer, mismatch).while_doing(DOING)?;
     }
-    gofer::serve(state, sockets, Some(notices)).while_doing("the gofer stopped")
+    gofer::serve(state, sockets).while_doing("the gofer stopped")
 }
 
 fn read_config() -> std::io::Result<GoferProcess> {

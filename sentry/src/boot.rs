@@ -22,8 +22,6 @@ pub struct Start {
     pub platform: Platform,
     /// Connections to the gofer.
     pub gofer: Vec<OwnedFd>,
-    /// Where the gofer tells what changed on the host.
-    pub notices: OwnedFd,
     pub control: Arc<Control>,
     /// Where `--trace` goes.
     pub trace: Option<OwnedFd>,
@@ -75,7 +73,6 @@ fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> 
     let take =
         |fd| jail::fds::take(fd).map_err(|error| format!("the sentry got a wrong descriptor: {error}"));
     let gofer = config.fds.gofer.iter().map(|fd| take(*fd)).collect::<Result<_, _>>()?;
-    let notices = take(config.fds.notices)?;
     let trace = config.fds.trace.map(take).transpose()?;
     let learnt = config.fds.learnt.map(take).transpose()?;
     let export = config.fds.export.map(take).transpose()?;
@@ -115,7 +112,6 @@ fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> 
         config,
         platform,
         gofer,
-        notices,
         control: control.clone(),
         guard,
         trace,

@@ -161,8 +161,6 @@ pub struct Descriptors {
     pub control: i32,
     /// Connections to the gofer.
     pub gofer: Vec<i32>,
-    /// Where the gofer tells what changed on the host.
-    pub notices: i32,
     /// Where `--trace` goes.
     pub trace: Option<i32>,
     /// `cgroup.procs` of the control groups that guests are to be in.
@@ -184,7 +182,7 @@ impl Descriptors {
     /// Every number in it.
     #[must_use]
     pub fn all(&self) -> Vec<i32> {
-        let mut all = vec![self.control, self.notices];
+        let mut all = vec![self.control];
         all.extend(&self.gofer);
         all.extend(self.trace);
         all.extend(&self.joins);

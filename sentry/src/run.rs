@@ -94,6 +94,7 @@ fn go(kernel: &Arc<Kernel>, task: &Arc<Task>, event: Option<Event>) {
         return;
     }
     task.set_running();
+    crate::vfs::notes::call_begins();
     // A panic in a handler is our mistake, but it must cost only the process that met it.
     current::set_current_tid(Some(task.tid()));
     let reply = catch_unwind(AssertUnwindSafe(|| step(kernel, task, &mut run, event))).unwrap_or_else(|_| {

@@ -18,7 +18,9 @@ use crate::control::{Command, Control, Outcome, Report};
 use crate::cred::exec::Steered;
 use crate::cred::{Cred, ALL_CAPS};
 use crate::denials::{Denials, Sink};
-use crate::fsimpl::host::{poller::HostPoller, stream::HostStream, HostFs, HostOptions, HostScratch};
+use crate::fsimpl::host::{
+    poller::HostPoller, stream::HostStream, HostFs, HostOptions, HostScratch, Watcher,
+};
 use crate::fsimpl::overlay::OverlayFs;
 use crate::fsimpl::proc::ProcFs;
 use crate::fsimpl::tmpfs::{self, Store, TmpFs};
@@ -72,8 +74,7 @@ fn failed(what: &str) -> impl Fn(Errno) -> Outcome + '_ {
 }
 
 fn set_up(start: Start) -> Result<(Arc<Kernel>, Vec<Mounted>), Outcome> {
-    let Start { config, platform, gofer, notices, control, guard, trace, proc_files, memory, .. } = start;
-    // Until invalidations are read, the gofer's notices only tell that it lives.
+    let Start { config, platform, gofer, control, guard, trace, proc_files, memory, .. } = start;
     let client = Client::connect(gofer)
         .map_err(|e| Outcome::setup_failed(format!("the gofer does not answer: {e}")))?;
     crate::host_facts::host_facts_capture(proc_files);
@@ -91,7 +92,7 @@ fn set_up(start: Start) -> Result<(Arc<Kernel>, Vec<Mounted>), Outcome> {
     overlays.iter().for_each(|(_, overlay)| overlay.settle());
     hooks::set_pidfd(make_pidfd, pidfd_target);
 
-    start_threads(&kernel, &poller, &control, notices)
+    start_threads(&kernel, &poller, &control)
         .map_err(|e| Outcome::setup_failed(format!("cannot start the sentry's threads: {e}")))?;
     let files = standard_streams(&kernel, &config, &poller, &names)
         .map_err(failed("cannot use the standard streams"))?;
@@ -108,11 +109,12 @@ fn mount_tree(config: &SentryConfig, client: Arc<Client>) -> Result<(Arc<Namespa
     if let Some(bytes) = config.limits.disk {
         tmpfs::bound_all_files(bytes);
     }
+    let watcher = Watcher::new(client.watches().ok());
     let mut tree: Option<Arc<Namespace>> = None;
     let mut overlays = Vec::new();
     for m in &config.mounts {
         let place = String::from_utf8_lossy(&m.dest);
-        mount_one(config, &client, m, &mut tree, &mut overlays)
+        mount_one(config, (&client, &watcher), m, &mut tree, &mut overlays)
             .map_err(failed(&format!("cannot mount {place}")))?;
     }
     Ok((tree.ok_or_else(|| Outcome::setup_failed("there is no root to mount"))?, overlays))
@@ -120,14 +122,14 @@ fn mount_tree(config: &SentryConfig, client: Arc<Client>) -> Result<(Arc<Namespa
 
 fn mount_one(
     config: &SentryConfig,
-    client: &Arc<Client>,
+    (client, watcher): (&Arc<Client>, &Arc<Watcher>),
     m: &Mount,
     tree: &mut Option<Arc<Namespace>>,
     overlays: &mut Vec<Mounted>,
 ) -> Result<(), Errno> {
     let host = || {
         let options = HostOptions { mounted_at: m.dest.clone(), ..HostOptions::default() };
-        HostFs::new(client.clone(), m.tree, options)
+        HostFs::new(client.clone(), m.tree, options, watcher.clone())
     };
     let fs: Arc<dyn FileSystem> = match m.mode {
         MountMode::Overlay | MountMode::OverlayOnDisk => {
@@ -252,7 +254,6 @@ fn start_threads(
     kernel: &Arc<Kernel>,
     poller: &Arc<HostPoller>,
     control: &Arc<Control>,
-    notices: std::os::fd::OwnedFd,
 ) -> std::io::Result<()> {
     let after = |k: &Arc<Kernel>| {
         let k = k.clone();
@@ -261,11 +262,7 @@ fn start_threads(
     kernel.timers.start(after(kernel))?;
     poller.start(after(kernel))?;
     let (k, c) = (kernel.clone(), control.clone());
-    std::thread::Builder::new().name("control".into()).stack_size(256 << 10).spawn(move || {
-        // Kept open so long as we live: its closing tells the gofer to end.
-        let _notices = notices;
-        obey(&k, &c);
-    })?;
+    std::thread::Builder::new().name("control".into()).stack_size(256 << 10).spawn(move || obey(&k, &c))?;
     kernel.platform.start(Arc::new(Runner(kernel.clone())))
 }
 

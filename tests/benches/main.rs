@@ -19,7 +19,7 @@ use runsc_tests::sandbox::bench_guest;
 use runsc_tests::{procs, runsc, TempDir};
 
 /// (name for `--row` and for `bench-guest`, title).
-const ROWS: [(&str, &str); 20] = [
+const ROWS: [(&str, &str); 24] = [
     ("start-up", "start-up of `/bin/true`, whole process"),
     ("memory", "private memory of all our processes while `sleep` runs"),
     ("getppid", "getppid"),
@@ -40,7 +40,16 @@ const ROWS: [(&str, &str); 20] = [
     ("mmap-munmap", "mmap and munmap"),
     ("thread", "thread start and join"),
     ("create-write-unlink", "create, write, unlink"),
+    ("program-find", "`find /usr -xdev`, warm"),
+    ("program-git", "`git status` on 20,000 files, warm"),
+    ("program-tar", "`tar cf - /usr/lib` into a pipe, warm"),
+    ("program-ls", "`ls -l` of 50,000 entries, warm"),
 ];
+
+/// Rows of whole programs over many files: measured with the other processor idle only.
+fn is_program(row: &str) -> bool {
+    row.starts_with("program-")
+}
 
 /// The name for `--row` of the rows about policies.
 const POLICY: &str = "policy";
@@ -84,7 +93,7 @@ fn main() {
             continue;
         }
         for busy in [false, true] {
-            if row == "memory" && busy {
+            if busy && (row == "memory" || is_program(row)) {
                 continue;
             }
             let load = busy.then(Spinners::start);
@@ -165,6 +174,7 @@ fn line(row: &str, title: &str, busy: bool, runners: &[Runner], options: &Option
         (true, _) => 1,
         (false, "start-up") => 30,
         (false, "memory") => 3,
+        (false, row) if is_program(row) => 3,
         (false, _) => 7,
     };
     let mut values: Vec<Vec<f64>> = vec![Vec::new(); runners.len()];
@@ -219,11 +229,12 @@ fn measure(row: &str, runner: &Runner, options: &Options) -> Result<f64, String>
         }
         "memory" => memory(runner),
         _ => {
-            let dir = TempDir::new();
+            let own = TempDir::new();
+            let dir = if is_program(row) { trees() } else { &own };
             let guest = bench_guest().display().to_string();
             let millis = if options.quick { "5" } else { "40" };
             let outcome =
-                run(&mut command(runner, &[&guest, row, millis], Some(&dir)), Duration::from_secs(120));
+                run(&mut command(runner, &[&guest, row, millis], Some(dir)), Duration::from_secs(240));
             let samples: Vec<f64> = outcome.out().lines().filter_map(|l| l.parse().ok()).collect();
             if outcome.code == Some(0) && !samples.is_empty() {
                 Ok(median(&samples))
@@ -232,6 +243,21 @@ fn measure(row: &str, runner: &Runner, options: &Options) -> Result<f64, String>
             }
         }
     }
+}
+
+/// What programs over many files are run over, made once.
+fn trees() -> &'static TempDir {
+    static DIR: std::sync::OnceLock<TempDir> = std::sync::OnceLock::new();
+    DIR.get_or_init(|| {
+        let dir = TempDir::new();
+        let made = "mkdir many; cd many; seq 50000 | sed 's/^/entry-/' | xargs touch; cd ..
+            git init -q repo; cd repo; for d in $(seq 200); do mkdir -p d$((d % 20))/s$d; \\
+            for f in $(seq 100); do echo $d $f >d$((d % 20))/s$d/f$f; done; done
+            git add -A; git -c user.name=a -c user.email=a@example.org commit -qm one; git status >/dev/null";
+        let made = Command::new("sh").args(["-ec", made]).current_dir(dir.path()).status();
+        assert!(made.is_ok_and(|status| status.success()), "the trees could not be made");
+        dir
+    })
 }
 
 fn command(runner: &Runner, program: &[&str], dir: Option<&TempDir>) -> Command {

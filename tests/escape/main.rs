@@ -10,12 +10,14 @@
 )]
 
 mod descriptors;
+mod dotdot_race;
 mod floods;
 mod foreign_entries;
 mod host_calls;
 mod host_processes;
 mod link_race;
 mod own_program;
+mod paths;
 mod shadow_slots;
 mod sigreturn;
 mod sites;
@@ -61,6 +63,8 @@ fn main() {
             Some("host_calls") => host_calls::attack(),
             Some("host_processes") => host_processes::attack(&rest[0]),
             Some("link_race") => link_race::attack(&rest[0]),
+            Some("dotdot_race") => dotdot_race::attack(&rest[0]),
+            Some("paths") => paths::attack(&rest[0], &rest[1]),
             Some("own_program") => own_program::attack(),
             Some("shadow_slots") => shadow_slots::attack(),
             Some("sigreturn") => sigreturn::attack(),

@@ -172,6 +172,96 @@ fn swapped_links_do_not_lead_out() {
     });
 }
 
+/// What was not there when the sandbox began, and what a host-side writer does, while the guest walks `..`.
+#[test]
+fn directories_moved_away_do_not_lead_out() {
+    let dir = TempDir::new();
+    for path in ["secret", "tree/a/b/c", "out/secret", "tree/secret"] {
+        fs::create_dir_all(dir.join(path)).expect("a directory in our own");
+    }
+    fs::write(dir.join("secret/key"), "host secret").expect("a file in our own directory");
+    fs::write(dir.join("out/secret/key"), "host secret").expect("a file in our own directory");
+    fs::write(dir.join("tree/secret/key"), "of the tree").expect("a file in our own directory");
+    let (tree, out) = (dir.join("tree"), dir.join("out"));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                for (from, to) in [("a/b", "b"), ("b", "a/b")] {
+                    let (from, to) = if from == "b" {
+                        (out.join(from), tree.join(to))
+                    } else {
+                        (tree.join(from), out.join(to))
+                    };
+                    let _ = fs::rename(from, to);
+                }
+            }
+        });
+        let (hidden, hidden_too) = (dir.join("secret"), dir.join("out"));
+        let options = [
+            "--hide",
+            hidden.to_str().expect("our own name"),
+            "--hide",
+            hidden_too.to_str().expect("our own name"),
+        ];
+        let args = ["dotdot_race", tree.to_str().expect("our own name")];
+        let outcome = run(&mut attack_command(&options, &args), LIMIT);
+        done.store(true, Ordering::Relaxed);
+        assert_failed(&outcome);
+    });
+}
+
+#[test]
+fn paths_stay_inside() {
+    let dir = TempDir::new();
+    fs::create_dir(dir.join("tree")).expect("a directory in our own");
+    fs::write(dir.join("secret"), "host secret").expect("a file in our own directory");
+    let (tree, secret) = (dir.join("tree"), dir.join("secret"));
+    let (tree_name, secret_name) =
+        (tree.to_str().expect("our own name"), secret.to_str().expect("our own name"));
+    for options in [&["--hide", secret_name][..], &["--hide", secret_name, "--rw", tree_name]] {
+        let outcome = run(&mut attack_command(options, &["paths", tree_name, secret_name]), LIMIT);
+        assert_failed(&outcome);
+    }
+    assert_eq!(fs::read_to_string(&secret).expect("ours"), "host secret");
+    for entry in fs::read_dir(&tree).expect("ours").flatten() {
+        use std::os::unix::fs::FileTypeExt;
+        let kind = entry.file_type().expect("ours");
+        assert!(!kind.is_char_device() && !kind.is_block_device(), "{entry:?}");
+    }
+    assert!(!tree.join("hard").exists());
+}
+
+/// The image is the attacker's: its directories for what we mount are links out of it.
+#[test]
+fn links_in_an_image_do_not_lead_out() {
+    require_confinement();
+    if !runsc_tests::have("busybox") {
+        return;
+    }
+    let dir = TempDir::new();
+    let image = dir.join("image");
+    fs::create_dir_all(image.join("bin")).expect("our own directory");
+    fs::copy("/bin/busybox", image.join("bin/busybox")).expect("our own directory");
+    fs::create_dir(dir.join("outside")).expect("our own directory");
+    fs::write(dir.join("outside/key"), "host secret").expect("our own directory");
+    fs::create_dir(dir.join("shown")).expect("our own directory");
+    let outside = dir.join("outside");
+    for name in ["proc", "dev", "sys", "tmp", "job"] {
+        std::os::unix::fs::symlink(&outside, image.join(name)).expect("our own directory");
+    }
+    std::os::unix::fs::symlink("../outside", image.join("relative")).expect("our own directory");
+    let shown = format!("{}:/job/sub", dir.join("shown").display());
+    let script = "for d in job relative proc dev tmp; do busybox cat /$d/key; done; echo x >/job/made; echo x >/relative/made; busybox echo alive true";
+    let options = ["--root", image.to_str().expect("our own name"), "--rw", &shown];
+    let mut command = do_command_with(Who::Caller, &options);
+    command.args(["/bin/busybox", "sh", "-c", script]);
+    let outcome = run(&mut command, LIMIT);
+    assert!(!outcome.text().contains("host secret"), "{}", outcome.text());
+    let left: Vec<_> = fs::read_dir(&outside).expect("ours").flatten().map(|e| e.file_name()).collect();
+    assert_eq!(left, ["key"], "{}", outcome.text());
+}
+
 /// A running sandbox and its processes by role.
 struct Posture {
     child: Child,

@@ -14,8 +14,8 @@ use linux_abi::Errno;
 
 use crate::attr::Attr;
 use crate::channel::{Channel, Fds, Received};
-use crate::reply::{Bytes, DirEntries, Made, Notice, ReplyHeader, Stated, Statfs, Trees, WalkReply};
-use crate::request::{Entries, Owner, Request, SetAttr};
+use crate::reply::{Bytes, DirEntries, Looked, Made, ReplyHeader, Stated, Statfs, Trees, WalkReply};
+use crate::request::{Entries, Owner, Request, SetAttr, Watch};
 use crate::wire::{Reader, Wire, Writer};
 use crate::{NodeId, Tree, MAX_FORGET, MAX_MESSAGE, MAX_WALK};
 
@@ -93,25 +93,30 @@ impl Client {
     }
 
     /// Looks `names` up below `node`; splits what is longer than one message carries.
-    pub fn walk(&self, node: NodeId, names: &[&[u8]]) -> Result<WalkReply, Errno> {
+    pub fn walk(&self, node: NodeId, watch: Watch, names: &[&[u8]]) -> Result<WalkReply, Errno> {
         let mut all = WalkReply::default();
         let mut from = node;
         for part in names.chunks(MAX_WALK) {
-            let (reply, _) =
-                match self.ask::<WalkReply>(&Request::Walk { node: from, names: part.to_vec() }, 0) {
-                    Ok(answer) => answer,
-                    Err(e) if all.found.is_empty() => return Err(e),
-                    Err(e) => {
-                        all.stop = Some(e);
-                        return Ok(all);
-                    }
-                };
+            let request = Request::Walk { node: from, watch, names: part.to_vec() };
+            let (reply, _) = match self.ask::<WalkReply>(&request, 0) {
+                Ok(answer) => answer,
+                Err(e) if all.found.is_empty() => return Err(e),
+                Err(e) => {
+                    all.stop = Some(e);
+                    return Ok(all);
+                }
+            };
             if !walk_fits(&reply, part.len()) {
                 return Err(self.broken());
             }
             let complete = reply.found.len() == part.len();
+            // The first directory of a further part is the last of the one before.
+            match all.found.last_mut() {
+                Some(last) => last.watch = reply.watch,
+                None => all.watch = reply.watch,
+            }
             if let Some(last) = reply.found.last() {
-                from = last.node;
+                from = last.made.node;
             }
             all.found.extend(reply.found);
             all.stop = reply.stop;
@@ -124,12 +129,30 @@ impl Client {
     }
 
     pub fn stat(&self, node: NodeId) -> Result<Attr, Errno> {
-        Ok(self.ask::<Stated>(&Request::Stat { node, watch: false }, 0)?.0.attr)
+        Ok(self.ask::<Stated>(&Request::Stat { node, watch: Watch::No }, 0)?.0.attr)
     }
 
-    /// As [`Client::stat`] of a directory, whose next change is to be told ([`Notice::Changed`]).
+    /// As [`Client::stat`] of a directory, which is watched from then on.
     pub fn stat_and_watch(&self, node: NodeId) -> Result<Stated, Errno> {
-        Ok(self.ask(&Request::Stat { node, watch: true }, 0)?.0)
+        Ok(self.ask(&Request::Stat { node, watch: Watch::Yes }, 0)?.0)
+    }
+
+    /// Looks names up in one directory, at most [`crate::MAX_LOOK`].
+    pub fn look(&self, dir: NodeId, watch: Watch, names: &[&[u8]]) -> Result<Looked, Errno> {
+        if names.len() > crate::MAX_LOOK {
+            return Err(Errno::E2BIG);
+        }
+        let (reply, _) = self.ask::<Looked>(&Request::Look { dir, watch, names: names.to_vec() }, 0)?;
+        if reply.found.len() != names.len() {
+            return Err(self.broken());
+        }
+        Ok(reply)
+    }
+
+    /// The descriptor on which watches report.
+    pub fn watches(&self) -> Result<OwnedFd, Errno> {
+        let ((), fd) = self.ask(&Request::Watches, 1)?;
+        fd.ok_or(Errno::EIO)
     }
 
     /// A file without a name on disk, readable and writable; `EOPNOTSUPP` where there is no place for such.
@@ -144,8 +167,14 @@ impl Client {
         Ok((fd.ok_or(Errno::EIO)?, attr))
     }
 
-    pub fn readdir(&self, node: NodeId, cookie: u64, entries: Entries) -> Result<DirEntries, Errno> {
-        Ok(self.ask(&Request::Readdir { node, cookie, entries }, 0)?.0)
+    pub fn readdir(
+        &self,
+        node: NodeId,
+        cookie: u64,
+        entries: Entries,
+        watch: Watch,
+    ) -> Result<DirEntries, Errno> {
+        Ok(self.ask(&Request::Readdir { node, cookie, entries, watch }, 0)?.0)
     }
 
     pub fn readlink(&self, node: NodeId) -> Result<Vec<u8>, Errno> {
@@ -229,7 +258,7 @@ impl Client {
     }
 
     /// Gives nodes back. There is no answer to wait for; a dead gofer has forgotten them anyway.
-    pub fn forget(&self, nodes: &[NodeId]) {
+    pub fn forget(&self, nodes: &[(NodeId, u32)]) {
         for part in nodes.chunks(MAX_FORGET) {
             let mut line = self.line();
             if line.tell(&Request::Forget { nodes: part.to_vec() }).is_err() {
@@ -277,9 +306,10 @@ fn walk_fits(reply: &WalkReply, asked: usize) -> bool {
     let Some((last, before)) = reply.found.split_last() else {
         return reply.link.is_none() && (reply.stop.is_some() || asked == 0);
     };
+    let last = &last.made;
     let is_link = last.attr.kind() == crate::FileKind::Symlink;
     reply.found.len() <= asked
-        && before.iter().all(|m| m.attr.is_dir())
+        && before.iter().all(|step| step.made.attr.is_dir())
         && (reply.stop.is_none() || (reply.found.len() < asked && last.attr.is_dir()))
         && (reply.stop.is_some() || reply.found.len() == asked || !last.attr.is_dir())
         && (reply.link.is_none() || is_link)
@@ -335,31 +365,5 @@ impl Line {
         self.fds.clear();
         self.next_id = 0;
         Errno::EIO
-    }
-}
-
-/// The one-way connection on which the gofer reports host-side changes.
-#[derive(Debug)]
-pub struct Notices {
-    channel: Channel,
-    buf: [u8; 64],
-    fds: Fds,
-}
-
-impl Notices {
-    pub fn new(socket: OwnedFd) -> Notices {
-        Notices { channel: Channel::new(socket), buf: [0; 64], fds: Fds::new() }
-    }
-
-    /// Waits for the next notice; `None` when there will be no more (or the gofer broke the protocol).
-    pub fn recv(&mut self) -> Option<Notice> {
-        let Ok(Received::Message(len)) = self.channel.recv(&mut self.buf, &mut self.fds) else { return None };
-        if !self.fds.is_empty() {
-            return None;
-        }
-        let mut r = Reader::new(self.buf.get(..len)?);
-        let notice = Notice::decode(&mut r).ok()?;
-        r.end().ok()?;
-        Some(notice)
     }
 }

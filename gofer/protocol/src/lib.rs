@@ -22,20 +22,22 @@ mod wire;
 
 pub use attr::{Attr, FileKind, Timestamp};
 pub use channel::{Channel, Fds, Received, MAX_FDS};
-pub use client::{Client, ClientError, Notices};
+pub use client::{Client, ClientError};
 pub use reply::{
-    begin_reply, finish_reply, Bytes, DirEntries, DirEntry, Made, Notice, ReplyHeader, Stated, Statfs, Tree,
-    Trees, WalkReply,
+    begin_reply, finish_reply, Bytes, DirEntries, DirEntry, Looked, Made, ReplyHeader, Stated, Statfs, Step,
+    Tree, Trees, WalkReply, WatchId,
 };
-pub use request::{Entries, Owner, Request, SetAttr, SetTime};
+pub use request::{Entries, Owner, Request, SetAttr, SetTime, Watch};
 pub use wire::{Malformed, Reader, Wire, Writer};
 
 /// The version that both sides must have; they are one executable, so there is no negotiation.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The largest message in either direction.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 /// How many names one [`Request::Walk`] may carry; the client splits longer walks.
 pub const MAX_WALK: usize = 256;
+/// How many names one [`Request::Look`] may carry: what their answers need fits a message.
+pub const MAX_LOOK: usize = 256;
 /// `NAME_MAX` (limits.h).
 pub const MAX_NAME: usize = 255;
 /// `PATH_MAX` without its NUL: the longest target of a symbolic link.

@@ -1,4 +1,4 @@
-//! What the gofer answers, and what it says unasked.
+//! What the gofer answers.
 
 use linux_abi::Errno;
 
@@ -114,40 +114,98 @@ impl Wire for Trees {
     }
 }
 
+/// The number of a watch, as the events of inotify(7) name it; 0 where there is none.
+pub type WatchId = u32;
+
+/// One file that a walk found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub made: Made,
+    /// The watch on this directory, where the walk went on in it.
+    pub watch: WatchId,
+}
+
 /// The answer to [`crate::Request::Walk`]: the files found, in order. Where there are fewer than names, either
 /// `stop` says why the next name gave nothing, or the last one found is not a directory. Where the last one found is
 /// a symbolic link, `link` is its target.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct WalkReply {
-    pub found: Vec<Made>,
+    /// The watch on the directory in which the walk began.
+    pub watch: WatchId,
+    pub found: Vec<Step>,
     pub stop: Option<Errno>,
     pub link: Option<Vec<u8>>,
 }
 
 impl Wire for WalkReply {
     fn encode(&self, w: &mut Writer) {
+        w.u32(self.watch);
         w.u32(self.stop.map_or(0, |e| e.0 as u32));
         w.u32(self.found.len() as u32);
-        self.found.iter().for_each(|m| m.encode(w));
+        self.found.iter().for_each(|step| {
+            step.made.encode(w);
+            w.u32(step.watch);
+        });
         w.bytes(self.link.as_deref().unwrap_or(&[]));
     }
     fn decode(r: &mut Reader<'_>) -> Result<WalkReply, Malformed> {
-        let stop = match r.u32()? {
-            0 => None,
-            e @ 1..=4095 => Some(Errno(e as i32)),
-            _ => return Err(Malformed("error number")),
-        };
-        let count = r.count(8 + Attr::SIZE, MAX_WALK)?;
+        let watch = r.u32()?;
+        let stop = error(r)?;
+        let count = r.count(12 + Attr::SIZE, MAX_WALK)?;
         let mut found = Vec::with_capacity(count);
         for _ in 0..count {
-            found.push(Made::decode(r)?);
+            found.push(Step { made: Made::decode(r)?, watch: r.u32()? });
         }
         let link = r.bytes(crate::MAX_LINK)?;
         if link.contains(&0) {
             return Err(Malformed("link target"));
         }
         let link = if link.is_empty() { None } else { Some(link.to_vec()) };
-        Ok(WalkReply { found, stop, link })
+        Ok(WalkReply { watch, found, stop, link })
+    }
+}
+
+fn error(r: &mut Reader<'_>) -> Result<Option<Errno>, Malformed> {
+    match r.u32()? {
+        0 => Ok(None),
+        e @ 1..=4095 => Ok(Some(Errno(e as i32))),
+        _ => Err(Malformed("error number")),
+    }
+}
+
+/// The answer to [`crate::Request::Look`]: for each name, in order, what it stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Looked {
+    /// The watch on the directory.
+    pub watch: WatchId,
+    pub found: Vec<Result<Made, Errno>>,
+}
+
+impl Wire for Looked {
+    fn encode(&self, w: &mut Writer) {
+        w.u32(self.watch);
+        w.u32(self.found.len() as u32);
+        for one in &self.found {
+            match one {
+                Ok(made) => {
+                    w.u32(0);
+                    made.encode(w);
+                }
+                Err(e) => w.u32(u32::try_from(e.0).ok().filter(|n| (1..4096).contains(n)).unwrap_or(5)),
+            }
+        }
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<Looked, Malformed> {
+        let watch = r.u32()?;
+        let count = r.count(4, crate::MAX_LOOK)?;
+        let mut found = Vec::with_capacity(count);
+        for _ in 0..count {
+            found.push(match error(r)? {
+                None => Ok(Made::decode(r)?),
+                Some(e) => Err(e),
+            });
+        }
+        Ok(Looked { watch, found })
     }
 }
 
@@ -167,6 +225,8 @@ pub struct DirEntry {
 /// The answer to [`crate::Request::Readdir`], without `.` and `..`; empty at the end.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct DirEntries {
+    /// The watch on the directory, where one was asked for.
+    pub watch: WatchId,
     pub entries: Vec<DirEntry>,
     /// Nothing follows these.
     pub end: bool,
@@ -204,11 +264,13 @@ impl Wire for DirEntry {
 
 impl Wire for DirEntries {
     fn encode(&self, w: &mut Writer) {
+        w.u32(self.watch);
         w.u32(u32::from(self.end));
         w.u32(self.entries.len() as u32);
         self.entries.iter().for_each(|e| e.encode(w));
     }
     fn decode(r: &mut Reader<'_>) -> Result<DirEntries, Malformed> {
+        let watch = r.u32()?;
         let end = match r.u32()? {
             0 => false,
             1 => true,
@@ -222,7 +284,7 @@ impl Wire for DirEntries {
         if entries.is_empty() && !end {
             return Err(Malformed("listing without progress"));
         }
-        Ok(DirEntries { entries, end })
+        Ok(DirEntries { watch, entries, end })
     }
 }
 
@@ -280,46 +342,16 @@ impl Wire for Statfs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stated {
     pub attr: Attr,
-    /// The number of the watch that has been on the directory since before the attributes were read; later watches
-    /// have larger numbers. 0: it is not watched.
-    pub watch: u64,
+    /// The watch that has been on the directory since before the attributes were read.
+    pub watch: WatchId,
 }
 
 impl Wire for Stated {
     fn encode(&self, w: &mut Writer) {
-        w.u64(self.watch);
+        w.u32(self.watch);
         self.attr.encode(w);
     }
     fn decode(r: &mut Reader<'_>) -> Result<Stated, Malformed> {
-        Ok(Stated { watch: r.u64()?, attr: Attr::decode(r)? })
-    }
-}
-
-/// Sent unasked on a connection of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// The directory, a name in it, or the attributes of what a name stands for have changed on the host, and this
-    /// watch of it is over.
-    Changed { node: NodeId, watch: u64 },
-    /// Events were lost: all watches up to this number are over.
-    Lost { watch: u64 },
-}
-
-impl Wire for Notice {
-    fn encode(&self, w: &mut Writer) {
-        let (kind, node, watch) = match self {
-            Notice::Changed { node, watch } => (1, *node, *watch),
-            Notice::Lost { watch } => (2, 0, *watch),
-        };
-        w.u32(kind);
-        w.u64(node);
-        w.u64(watch);
-    }
-    fn decode(r: &mut Reader<'_>) -> Result<Notice, Malformed> {
-        match (r.u32()?, r.u64()?, r.u64()?) {
-            (1, node, watch) if node != 0 => Ok(Notice::Changed { node, watch }),
-            (2, 0, watch) => Ok(Notice::Lost { watch }),
-            _ => Err(Malformed("notice")),
-        }
+        Ok(Stated { watch: r.u32()?, attr: Attr::decode(r)? })
     }
 }

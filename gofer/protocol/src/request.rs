@@ -1,13 +1,21 @@
 //! What the sentry asks.
 
 use crate::wire::{Malformed, Reader, Writer};
-use crate::{NodeId, MAX_FORGET, MAX_LINK, MAX_NAME, MAX_WALK, MAX_XATTR};
+use crate::{NodeId, MAX_FORGET, MAX_LINK, MAX_LOOK, MAX_NAME, MAX_WALK, MAX_XATTR};
 
 /// Whether a directory listing carries nodes and attributes of the entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entries {
     Names,
     WithNodes,
+}
+
+/// Whether a directory is to be watched from before it is looked at: its changes then come as events of the descriptor
+/// that [`Request::Watches`] gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    No,
+    Yes,
 }
 
 /// Who a new file belongs to; `None` leaves what the host gave it.
@@ -45,17 +53,26 @@ pub enum Request<'a> {
     Hello {
         version: u32,
     },
-    /// Looks `names` up one below the other, following no symbolic link. Answer: [`crate::WalkReply`].
+    /// Looks `names` up one below the other, following no symbolic link. `watch` asks for a watch of the directories in
+    /// which names are looked up. Answer: [`crate::WalkReply`].
     Walk {
         node: NodeId,
+        watch: Watch,
         names: Vec<&'a [u8]>,
     },
-    /// Answer: [`crate::Stated`]; `ESTALE` where another file has taken the name. `watch` asks that a change of the
-    /// directory be told, once, after this answer.
+    /// Answer: [`crate::Stated`]; `ESTALE` where another file has taken the name. `watch` is for directories.
     Stat {
         node: NodeId,
-        watch: bool,
+        watch: Watch,
     },
+    /// Looks all `names` up in one directory. Answer: [`crate::Looked`].
+    Look {
+        dir: NodeId,
+        watch: Watch,
+        names: Vec<&'a [u8]>,
+    },
+    /// Answer: the descriptor on which all watches report (inotify(7)); it can be read, and nothing else.
+    Watches,
     /// Opens a regular file: an access mode with `O_TRUNC`, `O_APPEND`, `O_DSYNC`, `O_SYNC`, `O_NOATIME`.
     /// Answer: [`crate::Attr`] and a descriptor.
     Open {
@@ -67,6 +84,7 @@ pub enum Request<'a> {
         node: NodeId,
         cookie: u64,
         entries: Entries,
+        watch: Watch,
     },
     /// Answer: [`crate::Bytes`].
     Readlink {
@@ -153,9 +171,9 @@ pub enum Request<'a> {
     },
     /// A file without a name in the scratch directory; `EOPNOTSUPP` where there is none. Answer: a descriptor.
     Scratch,
-    /// Gives nodes back, once for each time that an answer named them. Has no answer.
+    /// Gives nodes back, with how many of the answers that named them. Has no answer.
     Forget {
-        nodes: Vec<NodeId>,
+        nodes: Vec<(NodeId, u32)>,
     },
 }
 
@@ -182,6 +200,8 @@ mod kind {
     pub const REMOVE_XATTR: u32 = 20;
     pub const FORGET: u32 = 21;
     pub const SCRATCH: u32 = 22;
+    pub const LOOK: u32 = 23;
+    pub const WATCHES: u32 = 24;
 }
 
 impl Request<'_> {
@@ -202,27 +222,37 @@ impl Request<'_> {
                 start(w, kind::HELLO);
                 w.u32(*version);
             }
-            Request::Walk { node, names } => {
+            Request::Walk { node, watch, names } => {
                 start(w, kind::WALK);
                 w.u64(*node);
+                watch.encode(w);
                 w.u32(names.len() as u32);
                 names.iter().for_each(|n| w.bytes(n));
             }
             Request::Stat { node, watch } => {
                 start(w, kind::STAT);
                 w.u64(*node);
-                w.u32(u32::from(*watch));
+                watch.encode(w);
             }
+            Request::Look { dir, watch, names } => {
+                start(w, kind::LOOK);
+                w.u64(*dir);
+                watch.encode(w);
+                w.u32(names.len() as u32);
+                names.iter().for_each(|n| w.bytes(n));
+            }
+            Request::Watches => start(w, kind::WATCHES),
             Request::Open { node, flags } => {
                 start(w, kind::OPEN);
                 w.u64(*node);
                 w.u32(*flags);
             }
-            Request::Readdir { node, cookie, entries } => {
+            Request::Readdir { node, cookie, entries, watch } => {
                 start(w, kind::READDIR);
                 w.u64(*node);
                 w.u64(*cookie);
                 w.u32(u32::from(*entries == Entries::WithNodes));
+                watch.encode(w);
             }
             Request::Readlink { node } => {
                 start(w, kind::READLINK);
@@ -315,7 +345,10 @@ impl Request<'_> {
             Request::Forget { nodes } => {
                 start(w, kind::FORGET);
                 w.u32(nodes.len() as u32);
-                nodes.iter().for_each(|n| w.u64(*n));
+                nodes.iter().for_each(|(node, count)| {
+                    w.u64(*node);
+                    w.u32(*count);
+                });
             }
         }
     }
@@ -331,19 +364,19 @@ impl Request<'_> {
         let request = match kind {
             kind::HELLO => Request::Hello { version: r.u32()? },
             kind::WALK => {
-                let node = r.u64()?;
+                let (node, watch) = (r.u64()?, Watch::decode(&mut r)?);
                 let count = r.count(5, MAX_WALK)?;
                 let names = (0..count).map(|_| r.name()).collect::<Result<_, _>>()?;
-                Request::Walk { node, names }
+                Request::Walk { node, watch, names }
             }
-            kind::STAT => Request::Stat {
-                node: r.u64()?,
-                watch: match r.u32()? {
-                    0 => false,
-                    1 => true,
-                    _ => return Err(Malformed("watch")),
-                },
-            },
+            kind::STAT => Request::Stat { node: r.u64()?, watch: Watch::decode(&mut r)? },
+            kind::LOOK => {
+                let (dir, watch) = (r.u64()?, Watch::decode(&mut r)?);
+                let count = r.count(5, MAX_LOOK)?;
+                let names = (0..count).map(|_| r.name()).collect::<Result<_, _>>()?;
+                Request::Look { dir, watch, names }
+            }
+            kind::WATCHES => Request::Watches,
             kind::OPEN => Request::Open { node: r.u64()?, flags: r.u32()? },
             kind::READDIR => Request::Readdir {
                 node: r.u64()?,
@@ -353,6 +386,7 @@ impl Request<'_> {
                     1 => Entries::WithNodes,
                     _ => return Err(Malformed("kind of listing")),
                 },
+                watch: Watch::decode(&mut r)?,
             },
             kind::READLINK => Request::Readlink { node: r.u64()? },
             kind::STATFS => Request::Statfs { node: r.u64()? },
@@ -403,8 +437,9 @@ impl Request<'_> {
             kind::REMOVE_XATTR => Request::RemoveXattr { node: r.u64()?, name: xattr_name(&mut r)? },
             kind::SCRATCH => Request::Scratch,
             kind::FORGET => {
-                let count = r.count(8, MAX_FORGET)?;
-                Request::Forget { nodes: (0..count).map(|_| r.u64()).collect::<Result<_, _>>()? }
+                let count = r.count(12, MAX_FORGET)?;
+                let one = |_| Ok((r.u64()?, r.u32()?));
+                Request::Forget { nodes: (0..count).map(one).collect::<Result<_, Malformed>>()? }
             }
             _ => return Err(Malformed("unknown request")),
         };
@@ -453,6 +488,19 @@ fn decode_option(r: &mut Reader<'_>) -> Result<Option<u64>, Malformed> {
 
 fn decode_option_u32(r: &mut Reader<'_>) -> Result<Option<u32>, Malformed> {
     decode_option(r)?.map(u32::try_from).transpose().map_err(|_| Malformed("number"))
+}
+
+impl Watch {
+    fn encode(self, w: &mut Writer) {
+        w.u32(u32::from(self == Watch::Yes));
+    }
+    fn decode(r: &mut Reader<'_>) -> Result<Watch, Malformed> {
+        match r.u32()? {
+            0 => Ok(Watch::No),
+            1 => Ok(Watch::Yes),
+            _ => Err(Malformed("watch")),
+        }
+    }
 }
 
 impl Owner {

@@ -43,11 +43,14 @@ fn requests() -> Vec<Request<'static>> {
     };
     vec![
         Request::Hello { version: VERSION },
-        Request::Walk { node: 3, names: vec![b"usr", b"lib", &[0xff; MAX_NAME]] },
-        Request::Walk { node: 3, names: vec![] },
-        Request::Stat { node: 4, watch: true },
+        Request::Walk { node: 3, watch: Watch::Yes, names: vec![b"usr", b"lib", &[0xff; MAX_NAME]] },
+        Request::Walk { node: 3, watch: Watch::Yes, names: vec![] },
+        Request::Stat { node: 4, watch: Watch::Yes },
+        Request::Look { dir: 4, watch: Watch::No, names: vec![b"a", b"b"] },
+        Request::Watches,
+        Request::Scratch,
         Request::Open { node: 5, flags: 2 },
-        Request::Readdir { node: 6, cookie: u64::MAX, entries: Entries::WithNodes },
+        Request::Readdir { node: 6, cookie: u64::MAX, entries: Entries::WithNodes, watch: Watch::Yes },
         Request::Readlink { node: 7 },
         Request::Statfs { node: 8 },
         Request::GetXattr { node: 9, name: b"user.a/b" },
@@ -63,7 +66,7 @@ fn requests() -> Vec<Request<'static>> {
         Request::SetAttr { node: 1, set },
         Request::SetXattr { node: 1, name: b"user.x", value: b"\0\x01", flags: 2 },
         Request::RemoveXattr { node: 1, name: b"user.x" },
-        Request::Forget { nodes: vec![1, 2, u64::MAX] },
+        Request::Forget { nodes: vec![(1, 1), (2, u32::MAX), (u64::MAX, 0)] },
     ]
 }
 
@@ -115,7 +118,7 @@ fn names_that_are_paths_are_refused() {
         Request::Unlink { dir: 1, name }.encode(1, &mut w);
         assert!(Request::decode(w.as_bytes()).is_err(), "{name:?}");
         w.clear();
-        Request::Walk { node: 1, names: vec![b"ok", name] }.encode(1, &mut w);
+        Request::Walk { node: 1, watch: Watch::No, names: vec![b"ok", name] }.encode(1, &mut w);
         assert!(Request::decode(w.as_bytes()).is_err(), "{name:?}");
     }
     assert!(valid_name(&[b'x'; MAX_NAME]) && valid_name(b"...") && valid_name(b"\xff\n"));
@@ -125,12 +128,12 @@ fn names_that_are_paths_are_refused() {
 fn a_walk_at_its_limit_passes_and_one_past_it_does_not() {
     for (count, ok) in [(MAX_WALK, true), (MAX_WALK + 1, false)] {
         let mut w = Writer::default();
-        Request::Walk { node: 1, names: vec![b"x"; count] }.encode(1, &mut w);
+        Request::Walk { node: 1, watch: Watch::No, names: vec![b"x"; count] }.encode(1, &mut w);
         assert_eq!(Request::decode(w.as_bytes()).is_ok(), ok);
     }
     for (count, ok) in [(MAX_FORGET, true), (MAX_FORGET + 1, false)] {
         let mut w = Writer::default();
-        Request::Forget { nodes: vec![1; count] }.encode(1, &mut w);
+        Request::Forget { nodes: vec![(1, 1); count] }.encode(1, &mut w);
         assert_eq!(Request::decode(w.as_bytes()).is_ok(), ok);
     }
 }
@@ -161,15 +164,15 @@ fn replies_survive_the_round_trip_and_no_part_of_one_passes() {
     round_trip(attr());
     round_trip(made);
     round_trip(Trees(vec![Tree { root: made, writable: true }, Tree { root: made, writable: false }]));
-    round_trip(WalkReply { found: vec![made, made], stop: Some(Errno::ENOENT), link: None });
-    round_trip(WalkReply { found: vec![made], stop: None, link: Some(b"../a".to_vec()) });
+    let step = |watch| Step { made, watch };
+    round_trip(WalkReply { watch: 1, found: vec![step(2), step(0)], stop: Some(Errno::ENOENT), link: None });
+    round_trip(WalkReply { watch: 0, found: vec![step(0)], stop: None, link: Some(b"../a".to_vec()) });
+    round_trip(Looked { watch: 3, found: vec![Ok(made), Err(Errno::ENOENT)] });
     let entry = |made| DirEntry { name: b"n".to_vec(), ino: 1, next_cookie: 2, d_type: 8, made };
-    round_trip(DirEntries { entries: vec![entry(None), entry(Some(made))], end: false });
+    round_trip(DirEntries { entries: vec![entry(None), entry(Some(made))], end: false, watch: 7 });
     round_trip(Bytes(b"value".to_vec()));
     round_trip(Statfs { kind: 1, flags: 2, ..Statfs::default() });
     round_trip(Stated { attr: attr(), watch: 9 });
-    round_trip(Notice::Changed { node: 3, watch: 4 });
-    round_trip(Notice::Lost { watch: 5 });
 }
 
 #[test]
@@ -279,11 +282,28 @@ fn a_walk_that_finds_more_than_was_asked_is_refused() {
         let mut dir = attr();
         dir.mode = libc::S_IFDIR;
         let made = Made { node: 2, attr: dir };
-        WalkReply { found: vec![made, made], stop: None, link: None }.encode(w);
+        let step = Step { made, watch: 0 };
+        WalkReply { found: vec![step, step], ..WalkReply::default() }.encode(w);
         c.send(w.as_bytes(), &[]).unwrap();
     });
-    assert_eq!(client.walk(1, &[b"a"]), Err(Errno::EIO));
+    assert_eq!(client.walk(1, Watch::No, &[b"a"]), Err(Errno::EIO));
     assert!(client.is_dead());
+}
+
+#[test]
+fn a_look_that_answers_another_number_of_names_is_refused() {
+    let client = false_gofer(|id, w, c| {
+        begin_reply(w, id);
+        Looked { watch: 0, found: vec![Err(Errno::ENOENT)] }.encode(w);
+        c.send(w.as_bytes(), &[]).unwrap();
+    });
+    assert_eq!(client.look(1, Watch::No, &[b"a", b"b"]), Err(Errno::EIO));
+    assert!(client.is_dead());
+}
+
+#[test]
+fn the_answer_to_a_full_look_fits_a_message() {
+    const { assert!(MAX_LOOK * (4 + 8 + Attr::SIZE) + 64 < MAX_MESSAGE) };
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! A handler runs on one thread from begin to return, so the notes are that thread's.
 
 use std::cell::{Cell, RefCell};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 
 use super::path::VfsPath;
@@ -29,11 +29,29 @@ pub enum Use {
 const MAX_USES: usize = 64;
 
 static LEARNING: AtomicBool = AtomicBool::new(false);
+/// Threads that have run a call, and one.
+static THREADS: AtomicU64 = AtomicU64::new(1);
 
 thread_local! {
+    static CALL: Cell<u64> = const { Cell::new(0) };
     static MET: Cell<bool> = const { Cell::new(false) };
     static REFUSED: RefCell<Option<Refused>> = const { RefCell::new(None) };
     static USED: RefCell<Vec<(VfsPath, Use)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A call begins on this thread, or is tried again: what was looked up for the one before may have changed since.
+pub fn call_begins() {
+    let last = match CALL.get() {
+        // Each thread has numbers of its own, so that none is ever used twice.
+        0 => THREADS.fetch_add(1, Ordering::Relaxed) << 40,
+        last => last,
+    };
+    CALL.set(last + 1);
+}
+
+/// The number of the present call on this thread, which no other call has; 0 where none has begun.
+pub fn call_number() -> u64 {
+    CALL.get()
 }
 
 /// The last refusal counts: it is what the call failed of.

@@ -1,34 +1,32 @@
-//! Inodes of the host, and what is cached of them.
-//!
-//! A directory has a *generation*: it goes up when the directory's times changed since they were last asked, which
-//! happens at most once in [`HostOptions::ttl`](super::HostOptions). A child, present or absent, that was seen in the
-//! present generation needs no question; one of an older generation is asked for by name.
+//! Inodes of the host, and what is remembered of them.
 
 use std::any::Any;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use gofer_protocol::{Attr, Made, NodeId, Stated, Timestamp};
+use gofer_protocol::{Attr, Made, NodeId, Watch, WatchId, MAX_LOOK};
 use linux_abi::{Errno, Result};
 use parking_lot::Mutex;
 
 use super::convert::{self, errno};
 use super::dir::HostDir;
 use super::file::HostFile;
+use super::known::{Known, Moment, Ready};
+use super::listing::Listing;
+use super::watch::{self, Event, MOMENT};
 use super::Shared;
-use crate::time::{monotonic, realtime};
+use crate::time::monotonic;
 use crate::vfs::file::FileOps;
 use crate::vfs::inode::{Attrs, CachePolicy, FileKind, Inode, InodeRef, NewNode, Owner, SetAttrs, StatFs};
+use crate::vfs::notes;
 
-/// How many absent names are remembered for a directory.
-const MAX_ABSENT: usize = 4096;
 /// How many answers that nobody has asked for yet are kept for a directory.
 const MAX_READY: usize = 4096;
-/// A directory whose times are this young (nanoseconds) may change again without their changing, since the host's
-/// clock for them ticks every few milliseconds.
-const RACY: u64 = 50_000_000;
+/// How many extended attributes of a file are remembered, absent ones among them, and how long they may be.
+const MAX_XATTRS: usize = 8;
+const MAX_XATTR: usize = 1024;
 
 /// A file of the host.
 pub(super) struct HostInode {
@@ -40,91 +38,83 @@ pub(super) struct HostInode {
     ino: u64,
     /// Where it was found; `None` for the tree's root.
     place: Option<(Arc<HostInode>, Box<[u8]>)>,
+    /// It has been moved from there: the directory's watch tells nothing of it any more.
+    moved: AtomicBool,
+    /// Its place in the directory's line of files.
+    in_line: u64,
     /// How many answers have named the node; given back when the inode goes.
     lookups: AtomicU64,
-    /// The generation of the directory in which it was last seen at its place.
+    /// The directory's clock when it was last seen at its place.
     seen: AtomicU64,
     state: Mutex<State>,
-    cache: Mutex<Cache>,
+    known: Mutex<Known>,
 }
+
+/// No time of a directory's clock.
+const NEVER: u64 = u64::MAX;
 
 struct State {
     attr: Attr,
-    /// When the attributes were asked (monotonic); 0: not to be trusted.
-    checked: u64,
-    /// The watch of the directory under which they were asked.
-    epoch: Option<u64>,
+    /// Since when they are known; `None`: they were not asked for under a watch.
+    known: Option<Stamp>,
+    /// The call in which they were asked for: for that they hold anyway.
+    call: u64,
     /// The read-only descriptor, kept for whoever opens the file next.
     reader: Option<Arc<OwnedFd>>,
     link: Option<Vec<u8>>,
+    xattrs: Option<Box<Xattrs>>,
 }
 
-/// What is known of a directory's names.
-#[derive(Default)]
-struct Cache {
-    generation: u64,
-    /// The times of the generation.
-    stamp: Option<(Timestamp, Timestamp)>,
-    checked: u64,
-    /// The watch that is on the directory (0: none), and the last that has come to its end.
-    watch: u64,
-    over: u64,
-    /// Absent names, with the generation that they were absent in.
-    absent: HashMap<Box<[u8]>, u64>,
-    /// Answers that came ahead of their question.
-    ready: HashMap<Box<[u8]>, Ready>,
-    /// Whether the tree's list of such directories has this one.
-    listed: bool,
-}
-
-impl Cache {
-    fn is_watched(&self, shared: &Shared) -> bool {
-        self.watch > self.over && self.watch > shared.lost.load(Ordering::Relaxed)
-    }
-}
-
-/// An answer that came along with another: from a walk of several names, or a listing.
-pub(super) struct Ready {
+/// When something was true of a file.
+#[derive(Clone, Copy)]
+struct Stamp {
+    /// Of the directory that it is in; of a directory, its own count of changes.
+    clock: u64,
     at: u64,
-    /// `None`: there is no such name.
-    found: Option<Made>,
-    link: Option<Vec<u8>>,
-    /// The next name of the walk, below this one.
-    next: Option<(Box<[u8]>, Box<Ready>)>,
+    heard: u64,
 }
 
-impl Ready {
-    pub fn new(at: u64, made: Made) -> Ready {
-        Ready { at, found: Some(made), link: None, next: None }
-    }
-    fn nodes(&self, out: &mut Vec<NodeId>) {
-        let mut at = Some(self);
-        while let Some(ready) = at {
-            out.extend(ready.found.map(|m| m.node));
-            at = ready.next.as_ref().map(|n| &*n.1);
-        }
-    }
+/// What is known of a file's extended attributes.
+struct Xattrs {
+    since: u64,
+    values: HashMap<Box<[u8]>, Result<Vec<u8>>>,
+    list: Option<Vec<u8>>,
 }
 
 impl HostInode {
-    /// The inode of an answer that names a file: the live one of that number, or a new one.
+    /// The inode of an answer that names a file: the live one of that number, or a new one, and whether it is new.
+    /// `seen` is the directory's clock at the answer, where that was under a watch.
     pub fn new(
         shared: Arc<Shared>,
         made: &Made,
         link: Option<Vec<u8>>,
         place: Option<(Arc<HostInode>, Box<[u8]>)>,
-        seen: u64,
-    ) -> Result<Arc<HostInode>> {
+        seen: Option<u64>,
+    ) -> Result<(Arc<HostInode>, bool)> {
         let kind = convert::kind(&made.attr)?;
-        let now = monotonic();
+        let known = seen.filter(|_| kind != FileKind::Dir).map(Stamp::at_clock);
         let mut inodes = shared.inodes.lock();
         if let Some(inode) = inodes.get(&made.node).and_then(Weak::upgrade) {
             drop(inodes);
+            let here = match (&place, &inode.place) {
+                (Some((a, n)), Some((b, m))) => Arc::ptr_eq(a, b) && n == m,
+                (a, b) => a.is_none() && b.is_none(),
+            };
+            if !here {
+                inode.moved.store(true, Ordering::Relaxed);
+            }
             inode.lookups.fetch_add(1, Ordering::Relaxed);
-            inode.seen.store(seen, Ordering::Relaxed);
-            inode.learn(made.attr, now, None);
-            return Ok(inode);
+            inode.seen.store(seen.unwrap_or(NEVER), Ordering::Relaxed);
+            inode.learn(made.attr, known);
+            if link.is_some() {
+                inode.state.lock().link = link;
+            }
+            return Ok((inode, false));
         }
+        let in_line = match &place {
+            Some((dir, _)) if kind != FileKind::Dir => dir.next_place(),
+            _ => NEVER,
+        };
         let inode = Arc::new_cyclic(|me| HostInode {
             shared: shared.clone(),
             me: me.clone(),
@@ -133,118 +123,99 @@ impl HostInode {
             dev: made.attr.dev(),
             ino: made.attr.ino,
             place,
+            moved: AtomicBool::new(false),
+            in_line,
             lookups: AtomicU64::new(1),
-            seen: AtomicU64::new(seen),
-            state: Mutex::new(State { attr: made.attr, checked: now, epoch: None, reader: None, link }),
-            cache: Mutex::new(Cache::default()),
+            seen: AtomicU64::new(seen.unwrap_or(NEVER)),
+            state: Mutex::new(State {
+                attr: made.attr,
+                known,
+                call: notes::call_number(),
+                reader: None,
+                link,
+                xattrs: None,
+            }),
+            known: Mutex::default(),
         });
         inodes.insert(made.node, inode.me.clone());
         drop(inodes);
-        if kind == FileKind::Dir {
-            inode.compare_stamp(&made.attr, now);
+        if let Some((dir, _)) = inode.place.as_ref().filter(|_| in_line != NEVER) {
+            dir.known.lock().line.insert(in_line, inode.me.clone());
         }
-        Ok(inode)
+        Ok((inode, true))
     }
 
-    fn ttl(&self) -> u64 {
-        self.shared.options.ttl.as_nanos() as u64
+    fn next_place(&self) -> u64 {
+        let mut known = self.known.lock();
+        known.next_place += 1;
+        known.next_place
     }
 
-    fn is_fresh(&self, checked: u64, now: u64) -> bool {
-        checked != 0 && now.saturating_sub(checked) < self.ttl()
-    }
-
-    /// Takes newer attributes in. `epoch` is that of the directory before they were asked for, if it was watched.
-    fn learn(&self, attr: Attr, now: u64, epoch: Option<u64>) {
-        {
-            let mut state = self.state.lock();
-            state.attr = attr;
-            state.checked = now;
-            state.epoch = epoch;
+    /// Takes newer attributes in.
+    fn learn(&self, attr: Attr, known: Option<Stamp>) {
+        let mut state = self.state.lock();
+        // Where numbers are used again and nobody says when a file was made, it may be another one by now.
+        if state.attr.ctime != attr.ctime {
+            state.link = None;
         }
-        if self.kind == FileKind::Dir {
-            self.compare_stamp(&attr, now);
-        }
+        state.attr = attr;
+        state.known = known;
+        state.call = notes::call_number();
     }
 
-    /// Starts a new generation where the directory's times are not those of the present one.
-    fn compare_stamp(&self, attr: &Attr, now: u64) -> u64 {
-        let stamp = (attr.mtime, attr.ctime);
-        let youngest = attr.mtime.max(attr.ctime);
-        let age =
-            realtime().saturating_sub(youngest.sec.max(0) as u64 * 1_000_000_000 + u64::from(youngest.nsec));
-        let mut cache = self.cache.lock();
-        if cache.stamp != Some(stamp) {
-            cache.generation += 1;
-            cache.absent.clear();
-        }
-        cache.stamp = if age < RACY { None } else { Some(stamp) };
-        cache.checked = now;
-        cache.generation
+    /// What the directory is told by its watch.
+    pub fn hear(&self, watch: WatchId, event: Event<'_>) {
+        self.known.lock().hear(watch, event);
     }
 
-    /// The directory's generation, asked anew where the last answer is too old.
-    fn generation(&self) -> u64 {
-        let now = monotonic();
-        {
-            let cache = self.cache.lock();
-            if cache.is_watched(&self.shared) || self.is_fresh(cache.checked, now) {
-                return cache.generation;
+    /// Now, for a question that is about to be asked.
+    pub fn moment(&self) -> Moment {
+        let lost = self.shared.watcher.lost();
+        self.known.lock().moment(lost)
+    }
+
+    fn is_watched(&self) -> bool {
+        self.known.lock().is_watched(self.shared.watcher.lost())
+    }
+
+    /// Takes in the watch that an answer has named: the moment from which what the answer says counts, where it is under
+    /// a watch at all.
+    pub fn note_watch(&self, watch: WatchId, asked: Moment) -> Option<Moment> {
+        let since = {
+            let mut known = self.known.lock();
+            if watch == 0 {
+                known.not_watched();
+                return None;
             }
-        }
-        let asked = if self.shared.options.watch {
-            self.shared.client.stat_and_watch(self.node)
-        } else {
-            self.shared.client.stat(self.node).map(|attr| Stated { attr, watch: 0 })
+            match known.begin_watch(watch, asked) {
+                None => return Some(asked),
+                Some(since) => since,
+            }
         };
-        match asked {
-            Ok(Stated { attr, watch }) => {
-                self.learn(attr, now, None);
-                let mut cache = self.cache.lock();
-                cache.watch = watch;
-                cache.generation
-            }
-            Err(_) => {
-                let mut cache = self.cache.lock();
-                cache.stamp = None;
-                cache.generation += 1;
-                cache.generation
-            }
-        }
+        let early = self.shared.watcher.register(watch, &self.me);
+        self.known.lock().end_watch(watch, asked, early);
+        Some(since)
     }
 
-    /// A directory that is watched has the attributes that it had when it was last asked.
-    fn is_known_by_watch(&self) -> bool {
-        self.cache.lock().is_watched(&self.shared)
-    }
-
-    /// The gofer has told of a change: this watch says nothing any more.
-    pub fn watch_is_over(&self, watch: u64) {
-        let mut cache = self.cache.lock();
-        cache.over = cache.over.max(watch);
-        cache.checked = 0;
-        cache.stamp = None;
-        drop(cache);
-        self.state.lock().checked = 0;
-    }
-
-    /// How many watches have come to their end, while one is on; what was learnt under another number is old.
-    fn epoch(&self) -> Option<u64> {
-        let cache = self.cache.lock();
-        cache.is_watched(&self.shared).then_some(cache.over)
-    }
-
-    /// We have changed the directory ourselves: nothing that is cached of its attributes holds.
+    /// We have changed the directory ourselves: what is known of the name does not hold.
     fn changed(&self, name: &[u8]) {
-        self.state.lock().checked = 0;
+        self.state.lock().known = None;
         let gone = {
-            let mut cache = self.cache.lock();
-            cache.checked = 0;
-            cache.over = cache.watch.max(cache.over);
-            cache.absent.remove(name);
-            cache.ready.remove(name)
+            let mut known = self.known.lock();
+            known.touched(name, true);
+            known.ready.remove(name)
         };
         self.give_back(gone);
+    }
+
+    /// The file of this name is elsewhere now, by our own hand.
+    fn moved_away(&self, name: &[u8]) {
+        let line: Vec<_> = self.known.lock().line.values().cloned().collect();
+        for inode in line.iter().filter_map(Weak::upgrade) {
+            if inode.place.as_ref().is_some_and(|(_, n)| **n == *name) {
+                inode.moved.store(true, Ordering::Relaxed);
+            }
+        }
     }
 
     fn give_back(&self, ready: impl IntoIterator<Item = Ready>) {
@@ -255,46 +226,51 @@ impl HostInode {
         }
     }
 
-    /// Answers of a listing are about to come.
-    pub fn will_be_listed(&self) {
-        let known = std::mem::replace(&mut self.cache.lock().listed, true);
-        if !known {
-            self.shared.keeps_answers(self.me.clone());
-        }
+    /// An answer about a name that has just come, and is under no watch.
+    fn answer(&self, found: Option<Made>, link: Option<Vec<u8>>) -> Ready {
+        Ready { since: None, call: notes::call_number(), found, link, watch: 0, next: None }
     }
 
     /// Drops the answers that nobody has asked for.
     pub fn drop_answers(&self) {
         let ready = {
-            let mut cache = self.cache.lock();
-            cache.listed = false;
-            std::mem::take(&mut cache.ready)
+            let mut known = self.known.lock();
+            known.listed = false;
+            std::mem::take(&mut known.ready)
         };
         self.give_back(ready.into_values());
     }
 
     /// Keeps an answer for the question that is likely to follow.
-    pub fn keep_ready(&self, name: &[u8], ready: Ready) {
+    fn keep_ready(&self, name: &[u8], ready: Ready) {
         let gone = {
-            let mut cache = self.cache.lock();
-            if cache.ready.len() >= MAX_READY && !cache.ready.contains_key(name) {
+            let mut known = self.known.lock();
+            if known.ready.len() >= MAX_READY && !known.ready.contains_key(name) {
                 Some(ready)
             } else {
-                cache.ready.insert(name.into(), ready)
+                known.ready.insert(name.into(), ready)
             }
         };
         self.give_back(gone);
+        let known = std::mem::replace(&mut self.known.lock().listed, true);
+        if !known {
+            self.shared.keeps_answers(self.me.clone());
+        }
     }
 
     fn take_ready(&self, name: &[u8]) -> Option<Ready> {
-        let ready = {
-            let mut cache = self.cache.lock();
-            if cache.ready.is_empty() {
+        let lost = self.shared.watcher.lost();
+        let (ready, holds) = {
+            let mut known = self.known.lock();
+            if known.ready.is_empty() {
                 return None;
             }
-            cache.ready.remove(name)?
+            let ready = known.ready.remove(name)?;
+            let same_call = ready.call != 0 && ready.call == notes::call_number();
+            let holds = same_call || ready.since.is_some_and(|since| known.still_file(name, since, lost));
+            (ready, holds)
         };
-        if self.is_fresh(ready.at, monotonic()) {
+        if holds {
             Some(ready)
         } else {
             self.give_back([ready]);
@@ -302,38 +278,108 @@ impl HostInode {
         }
     }
 
-    /// Asks the gofer for one name.
+    /// What is remembered of the directory's entries.
+    pub fn listing(&self) -> Option<Arc<Listing>> {
+        self.shared.watcher.catch_up();
+        let known = self.known.lock();
+        let (listing, own) = known.listing.as_ref()?;
+        known.still_own(*own, self.shared.watcher.lost()).then(|| listing.clone())
+    }
+
+    /// Remembers the entries, if nothing has come or gone since the reading began.
+    pub fn keep_listing(&self, listing: Listing, began: Moment) {
+        self.shared.watcher.catch_up();
+        let entries = listing.len();
+        {
+            let mut known = self.known.lock();
+            if !known.still_own(began.own, began.lost) {
+                return;
+            }
+            known.listing = Some((Arc::new(listing), began.own));
+        }
+        self.shared.keeps_listing(self.me.clone(), entries);
+    }
+
+    pub fn drop_listing(&self) {
+        let listing = self.known.lock().listing.take();
+        drop(listing);
+    }
+
+    /// Asks the gofer for one name, and for those that are likely to be asked for next.
     fn fetch(&self, name: &[u8]) -> Result<Ready> {
-        let at = monotonic();
-        let reply = self.shared.client.walk(self.node, &[name]).map_err(gone)?;
+        let ahead = self.known.lock().next_of_listing(name, MAX_LOOK);
+        if ahead.len() > 1 {
+            return self.fetch_several(name, &ahead);
+        }
+        let asked = self.moment();
+        let (watch, watched) = self.watch_if_needed();
+        let reply = self.shared.client.walk(self.node, watch, &[name]).map_err(gone)?;
+        let since = if watched { Some(asked) } else { self.note_watch(reply.watch, asked) };
+        let since = since.map(|m| m.clock);
         match (reply.found.first(), reply.stop) {
-            (Some(made), _) => Ok(Ready { at, found: Some(*made), link: reply.link, next: None }),
-            (None, Some(Errno::ENOENT)) => Ok(Ready { at, found: None, link: None, next: None }),
+            (Some(step), _) => Ok(Ready { since, ..self.answer(Some(step.made), reply.link) }),
+            (None, Some(Errno::ENOENT)) => Ok(Ready { since, ..self.answer(None, None) }),
             (None, stop) => Err(gone(stop.unwrap_or(Errno::EIO))),
         }
     }
 
+    fn watch_if_needed(&self) -> (Watch, bool) {
+        if self.is_watched() {
+            (Watch::No, true)
+        } else {
+            (Watch::Yes, false)
+        }
+    }
+
+    fn fetch_several(&self, name: &[u8], names: &[Box<[u8]>]) -> Result<Ready> {
+        let asked = self.moment();
+        let (watch, watched) = self.watch_if_needed();
+        let list: Vec<&[u8]> = names.iter().map(|n| &**n).collect();
+        let reply = self.shared.client.look(self.node, watch, &list).map_err(gone)?;
+        let since = if watched { Some(asked) } else { self.note_watch(reply.watch, asked) };
+        let since = since.map(|m| m.clock);
+        let mut own = Err(Errno::EIO);
+        for (one, found) in list.iter().zip(reply.found) {
+            let ready = match found {
+                Ok(made) => Ok(Ready { since, ..self.answer(Some(made), None) }),
+                Err(Errno::ENOENT) => Ok(Ready { since, ..self.answer(None, None) }),
+                Err(e) => Err(gone(e)),
+            };
+            match ready {
+                ready if *one == name => own = ready,
+                Ok(ready) => self.keep_ready(one, ready),
+                Err(_) => {}
+            }
+        }
+        own
+    }
+
     /// Makes an inode of an answer, or notes the absence.
     fn adopt(&self, name: &[u8], ready: Ready) -> Result<Arc<HostInode>> {
-        let generation = self.cache.lock().generation;
         let Some(made) = ready.found else {
-            let mut cache = self.cache.lock();
-            if cache.absent.len() >= MAX_ABSENT {
-                cache.absent.clear();
-            }
-            cache.absent.insert(name.into(), generation);
+            self.known.lock().note_absent(name, ready.since);
             return Err(Errno::ENOENT);
         };
         let me = self.me.upgrade().ok_or(Errno::EIO)?;
-        let inode =
-            HostInode::new(self.shared.clone(), &made, ready.link, Some((me, name.into())), generation)?;
-        if let Some((name, next)) = ready.next {
+        let place = Some((me, name.into()));
+        let (inode, new) = HostInode::new(self.shared.clone(), &made, ready.link, place, ready.since)?;
+        let mut since = None;
+        if ready.watch != 0 && new {
+            since = inode.note_watch(ready.watch, inode.moment());
+            // They were read after the watch was there.
+            if let Some(since) = since {
+                inode.learn(made.attr, Some(Stamp::at_clock(since.own)));
+            }
+        }
+        if let Some((name, mut next)) = ready.next {
+            next.since = since.map(|m| m.clock);
             inode.keep_ready(&name, *next);
         }
         Ok(inode)
     }
 
     fn child(&self, name: &[u8]) -> Result<Arc<HostInode>> {
+        self.shared.watcher.catch_up();
         let ready = match self.take_ready(name) {
             Some(ready) => ready,
             None => self.fetch(name)?,
@@ -360,11 +406,10 @@ impl HostInode {
         }
         let (fd, attr) = self.shared.client.open(self.node, libc::O_RDONLY as u32)?;
         let fd = Arc::new(fd);
-        let now = monotonic();
         {
             let mut state = self.state.lock();
             state.attr = attr;
-            state.checked = now;
+            state.call = notes::call_number();
             if let Some(other) = &state.reader {
                 return Ok(other.clone());
             }
@@ -377,7 +422,7 @@ impl HostInode {
     /// A descriptor of its own with these flags (a writable tree).
     pub fn open_fd(&self, flags: i32) -> Result<Arc<OwnedFd>> {
         let (fd, attr) = self.shared.client.open(self.node, flags as u32)?;
-        self.learn(attr, monotonic(), None);
+        self.learn(attr, None);
         Ok(Arc::new(fd))
     }
 
@@ -391,8 +436,119 @@ impl HostInode {
         let stat = rustix::fs::fstat(fd).map_err(errno)?;
         let mut state = self.state.lock();
         convert::refresh(&mut state.attr, &stat);
-        state.checked = monotonic();
         convert::attrs(&state.attr)
+    }
+
+    /// Whether what was true of the file at that time still is, as far as its directory's watch can tell: not for a
+    /// write through a mapping.
+    fn unchanged_since(&self, state: &State, clock: u64) -> bool {
+        let lost = self.shared.watcher.lost();
+        if self.kind == FileKind::Dir {
+            return self.known.lock().still_own(clock, lost);
+        }
+        // By another name it may be changed in a directory that is not watched.
+        let Some((dir, name)) = &self.place else { return false };
+        let here = !self.moved.load(Ordering::Relaxed);
+        here && state.attr.nlink == 1 && dir.known.lock().still_file(name, clock, lost)
+    }
+
+    /// Whether the attributes can be believed without a question.
+    fn is_known(&self, state: &State) -> bool {
+        if state.call != 0 && state.call == notes::call_number() {
+            return true;
+        }
+        let Some(stamp) = state.known else { return false };
+        let by_mapping = self.kind == FileKind::Regular
+            && (stamp.heard != watch::heard() || monotonic().saturating_sub(stamp.at) > MOMENT);
+        !by_mapping && self.unchanged_since(state, stamp.clock)
+    }
+
+    fn dir_attrs(&self) -> Result<Attr> {
+        let asked = self.moment();
+        let stated = self.shared.client.stat_and_watch(self.node)?;
+        let since = self.note_watch(stated.watch, asked);
+        self.learn(stated.attr, since.map(|m| Stamp::at_clock(m.own)));
+        Ok(stated.attr)
+    }
+
+    /// Asks for the attributes, and for those of the files that are likely to be asked for next.
+    fn file_attrs(&self) -> Result<Attr> {
+        let here = |dir: &HostInode| dir.is_watched() && !self.moved.load(Ordering::Relaxed);
+        let Some((dir, _)) = self.place.as_ref().filter(|(dir, _)| here(dir)) else {
+            let attr = self.shared.client.stat(self.node)?;
+            self.learn(attr, None);
+            return Ok(attr);
+        };
+        let asked = dir.moment();
+        let stamp = Stamp::at_clock(asked.clock);
+        let line = dir.known.lock().in_line(self.in_line, MAX_LOOK);
+        let line: Vec<Arc<HostInode>> = line.iter().filter_map(Weak::upgrade).collect();
+        if line.len() < 2 || line.first().is_none_or(|first| first.node != self.node) {
+            let attr = self.shared.client.stat(self.node)?;
+            self.learn(attr, Some(stamp));
+            return Ok(attr);
+        }
+        let names: Vec<&[u8]> =
+            line.iter().filter_map(|i| i.place.as_ref()).map(|(_, name)| &**name).collect();
+        let reply = self.shared.client.look(dir.node, Watch::No, &names)?;
+        let mut own = None;
+        let mut strangers = Vec::new();
+        for (inode, found) in line.iter().zip(reply.found) {
+            let Ok(made) = found else { continue };
+            if made.node != inode.node {
+                strangers.push((made.node, 1));
+                continue;
+            }
+            inode.lookups.fetch_add(1, Ordering::Relaxed);
+            inode.learn(made.attr, Some(stamp));
+            if inode.node == self.node {
+                own = Some(made.attr);
+            }
+        }
+        self.shared.forget(strangers);
+        match own {
+            Some(attr) => Ok(attr),
+            // It does not stand there any more.
+            None => {
+                let attr = self.shared.client.stat(self.node)?;
+                self.learn(attr, None);
+                Ok(attr)
+            }
+        }
+    }
+
+    /// An extended attribute, or the list of them, from what is remembered where that still holds.
+    fn xattr<T: Clone>(
+        &self,
+        pick: impl Fn(&Xattrs) -> Option<Result<T>>,
+        ask: impl FnOnce() -> Result<T>,
+        keep: impl FnOnce(&mut Xattrs, &Result<T>),
+    ) -> Result<T> {
+        self.shared.watcher.catch_up();
+        let since = {
+            let mut state = self.state.lock();
+            let holds = state.xattrs.as_ref().is_some_and(|x| self.unchanged_since(&state, x.since));
+            match &state.xattrs {
+                Some(xattrs) if holds => {
+                    if let Some(known) = pick(xattrs) {
+                        return known;
+                    }
+                }
+                _ => state.xattrs = None,
+            }
+            match &self.place {
+                _ if self.kind == FileKind::Dir => self.moment().own,
+                Some((dir, _)) => dir.moment().clock,
+                None => NEVER,
+            }
+        };
+        let answer = ask();
+        let mut state = self.state.lock();
+        if self.unchanged_since(&state, since) {
+            let new = || Box::new(Xattrs { since, values: HashMap::new(), list: None });
+            keep(state.xattrs.get_or_insert_with(new), &answer);
+        }
+        answer
     }
 
     pub fn identity(&self) -> (u64, u64) {
@@ -440,36 +596,36 @@ fn same_tree(inode: &InodeRef) -> Result<&HostInode> {
     inode.as_any().downcast_ref::<HostInode>().ok_or(Errno::EXDEV)
 }
 
+impl Stamp {
+    fn at_clock(clock: u64) -> Stamp {
+        Stamp { clock, at: monotonic(), heard: watch::heard() }
+    }
+}
+
 impl Inode for HostInode {
     fn attrs(&self) -> Result<Attrs> {
-        let now = monotonic();
-        if self.kind == FileKind::Dir && self.is_known_by_watch() {
-            return convert::attrs(&self.state.lock().attr);
-        }
-        let epoch = self.place.as_ref().and_then(|(parent, _)| parent.epoch());
-        let reader = {
+        self.shared.watcher.catch_up();
+        let (reader, before) = {
             let state = self.state.lock();
-            // A file with several names may have been changed through another, in a directory that is not watched.
-            let by_watch = epoch.is_some() && state.epoch == epoch && state.attr.nlink == 1;
-            match &state.reader {
-                Some(fd) => Some(fd.clone()),
-                None if by_watch || self.is_fresh(state.checked, now) => return convert::attrs(&state.attr),
-                None => None,
+            if state.reader.is_none() && self.is_known(&state) {
+                return convert::attrs(&state.attr);
             }
+            (state.reader.clone(), state.attr.ctime)
         };
         if let Some(fd) = reader {
-            // A change of owner shows in the change time alone; then the gofer has to be asked after all.
-            let before = self.state.lock().attr.ctime;
+            // A change of owner shows in the change time alone; then the gofer has to be asked after all. So it has where
+            // the descriptor's file has no name any more.
             let attrs = self.attrs_by(&fd)?;
-            if self.state.lock().attr.ctime == before {
+            let mut state = self.state.lock();
+            if attrs.nlink == 0 {
+                state.reader = None;
+            } else if state.attr.ctime == before {
                 return Ok(attrs);
             }
         }
-        match self.shared.client.stat(self.node) {
-            Ok(attr) => {
-                self.learn(attr, now, epoch);
-                convert::attrs(&attr)
-            }
+        let asked = if self.kind == FileKind::Dir { self.dir_attrs() } else { self.file_attrs() };
+        match asked {
+            Ok(attr) => convert::attrs(&attr),
             // Removed or replaced a moment ago: as it last was, but without its name. The name itself is looked at
             // again when its directory is.
             Err(Errno::ESTALE) => {
@@ -487,7 +643,7 @@ impl Inode for HostInode {
 
     fn set_attrs(&self, set: &SetAttrs) -> Result<()> {
         let attr = self.shared.client.set_attr(self.node, convert::set_attr(set))?;
-        self.learn(attr, monotonic(), None);
+        self.learn(attr, None);
         Ok(())
     }
 
@@ -502,19 +658,22 @@ impl Inode for HostInode {
         if names.len() < 2 || self.kind != FileKind::Dir {
             return;
         }
-        let at = monotonic();
-        let Ok(reply) = self.shared.client.walk(self.node, names) else { return };
+        let asked = self.moment();
+        let Ok(reply) = self.shared.client.walk(self.node, Watch::Yes, names) else { return };
+        let since = self.note_watch(reply.watch, asked).map(|m| m.clock);
         // From the last answer to the first, each holding the one below it.
         let mut below: Option<Box<Ready>> = None;
         if reply.stop == Some(Errno::ENOENT) {
-            below = Some(Box::new(Ready { at, found: None, link: None, next: None }));
+            below = Some(Box::new(self.answer(None, None)));
         }
         let mut link = reply.link;
-        for (i, made) in reply.found.iter().enumerate().rev() {
+        for (i, step) in reply.found.iter().enumerate().rev() {
             let next = below.take().and_then(|b| names.get(i + 1).map(|n| (Box::from(*n), b)));
-            below = Some(Box::new(Ready { at, found: Some(*made), link: link.take(), next }));
+            let answer = self.answer(Some(step.made), link.take());
+            below = Some(Box::new(Ready { watch: step.watch, next, ..answer }));
         }
-        if let (Some(first), Some(name)) = (below, names.first()) {
+        if let (Some(mut first), Some(name)) = (below, names.first()) {
+            first.since = since;
             self.keep_ready(name, *first);
         }
     }
@@ -524,7 +683,7 @@ impl Inode for HostInode {
     }
 
     fn revalidate(&self, name: &[u8], child: Option<&InodeRef>) -> bool {
-        let generation = self.generation();
+        self.shared.watcher.catch_up();
         let child = match child {
             Some(inode) => match inode.as_any().downcast_ref::<HostInode>() {
                 Some(host) => Some(host),
@@ -532,16 +691,23 @@ impl Inode for HostInode {
             },
             None => None,
         };
-        let known = match child {
-            Some(child) => child.seen.load(Ordering::Relaxed) == generation,
-            None => self.cache.lock().absent.get(name) == Some(&generation),
+        let lost = self.shared.watcher.lost();
+        let known = {
+            let known = self.known.lock();
+            match child {
+                Some(child) => {
+                    let seen = child.seen.load(Ordering::Relaxed);
+                    seen != NEVER && known.still_name(name, seen, lost)
+                }
+                None => known.still_absent(name, lost),
+            }
         };
         if known {
             return true;
         }
         match (self.fetch(name), child) {
             (Ok(ready), Some(child)) if ready.found.is_some_and(|m| m.node == child.node) => {
-                // Counts the answer, and notes the generation.
+                // Counts the answer, and notes the time.
                 self.adopt(name, ready).is_ok()
             }
             (Ok(ready), None) if ready.found.is_none() => {
@@ -567,15 +733,14 @@ impl Inode for HostInode {
             NewNode::Char(_) | NewNode::Block(_) => return Err(Errno::EPERM),
         };
         self.changed(name);
-        let ready = Ready::new(monotonic(), made);
-        Ok(self.adopt(name, ready)?)
+        Ok(self.adopt(name, self.answer(Some(made), None))?)
     }
 
     fn link(&self, name: &[u8], target: &InodeRef) -> Result<()> {
         let made = self.shared.client.link(same_tree(target)?.node, self.node, name)?;
         self.changed(name);
-        same_tree(target)?.state.lock().checked = 0;
-        self.keep_ready(name, Ready::new(monotonic(), made));
+        same_tree(target)?.state.lock().known = None;
+        self.keep_ready(name, self.answer(Some(made), None));
         Ok(())
     }
 
@@ -597,6 +762,8 @@ impl Inode for HostInode {
         }
         let to = same_tree(new_dir)?;
         self.shared.client.rename(self.node, name, to.node, new_name, flags)?;
+        self.moved_away(name);
+        to.moved_away(new_name);
         self.changed(name);
         to.changed(new_name);
         Ok(())
@@ -606,7 +773,7 @@ impl Inode for HostInode {
         if self.kind != FileKind::Symlink {
             return Err(Errno::EINVAL);
         }
-        // A link's text never changes; another text is another inode.
+        // A link's text never changes; another text is another file.
         if let Some(target) = &self.state.lock().link {
             return Ok(target.clone());
         }
@@ -637,19 +804,37 @@ impl Inode for HostInode {
     }
 
     fn getxattr(&self, name: &[u8]) -> Result<Vec<u8>> {
-        self.shared.client.get_xattr(self.node, name).map_err(gone)
+        self.xattr(
+            |known| known.values.get(name).cloned(),
+            || self.shared.client.get_xattr(self.node, name).map_err(gone),
+            |known, answer| {
+                let small = match answer {
+                    Ok(value) => value.len() <= MAX_XATTR,
+                    Err(e) => matches!(*e, Errno::ENODATA | Errno::EOPNOTSUPP),
+                };
+                if small && known.values.len() < MAX_XATTRS {
+                    known.values.insert(name.into(), answer.clone());
+                }
+            },
+        )
     }
 
     fn setxattr(&self, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
+        self.state.lock().xattrs = None;
         self.shared.client.set_xattr(self.node, name, value, flags)
     }
 
     fn listxattr(&self) -> Result<Vec<Vec<u8>>> {
-        let list = self.shared.client.list_xattr(self.node).map_err(gone)?;
+        let list = self.xattr(
+            |known| known.list.clone().map(Ok),
+            || self.shared.client.list_xattr(self.node).map_err(gone),
+            |known, answer| known.list = answer.as_ref().ok().filter(|l| l.len() <= MAX_XATTR).cloned(),
+        )?;
         Ok(list.split(|&b| b == 0).filter(|n| !n.is_empty()).map(<[u8]>::to_vec).collect())
     }
 
     fn removexattr(&self, name: &[u8]) -> Result<()> {
+        self.state.lock().xattrs = None;
         self.shared.client.remove_xattr(self.node, name)
     }
 
@@ -671,8 +856,17 @@ impl Drop for HostInode {
                 inodes.remove(&self.node);
             }
         }
-        let mut nodes = vec![self.node; self.lookups.load(Ordering::Relaxed) as usize];
-        self.cache.get_mut().ready.values().for_each(|r| r.nodes(&mut nodes));
+        if let Some((dir, _)) = self.place.as_ref().filter(|_| self.in_line != NEVER) {
+            dir.known.lock().line.remove(&self.in_line);
+        }
+        let mut nodes = Vec::new();
+        let mut lookups = self.lookups.load(Ordering::Relaxed);
+        while lookups > 0 {
+            let count = u32::try_from(lookups).unwrap_or(u32::MAX);
+            nodes.push((self.node, count));
+            lookups -= u64::from(count);
+        }
+        self.known.get_mut().ready.values().for_each(|r| r.nodes(&mut nodes));
         self.shared.forget(nodes);
     }
 }

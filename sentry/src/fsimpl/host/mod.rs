@@ -1,11 +1,12 @@
 //! The host's files, through the gofer, and the donated standard streams.
 //!
-//! [`HostFs`] shows one exposed tree. Names and attributes are asked of the gofer and cached; contents go straight
-//! through the descriptors that it handed over. What is cached is trusted for [`HostOptions::ttl`], then a directory
-//! is asked whether it changed, and only if so its names are ([`inode`]). From then on the gofer watches the directory,
-//! and it is not asked again before the gofer has told of a change ([`listen`]).
+//! [`HostFs`] shows one exposed tree. Names and attributes are asked of the gofer and remembered; contents go straight
+//! through the descriptors that it handed over. What is remembered is believed for as long as the host's kernel would
+//! have told of a change ([`watch`]); of directories that cannot be watched nothing is remembered from one call to the
+//! next.
 //!
-//! - [`inode`]: inodes and what is cached of them. [`dir`], [`file`]: open directories and files.
+//! - [`inode`]: inodes. [`known`]: what is known of a directory. [`dir`], [`file`], [`listing`]: open directories and
+//!   files, and directories read before.
 //! - [`stream`]: descriptors 0, 1 and 2 of the launcher, with [`tty`] for their ioctls.
 //! - [`poller`]: the thread that waits for them where a guest does.
 //!
@@ -16,50 +17,48 @@ mod convert;
 mod dir;
 mod file;
 mod inode;
+mod known;
+mod listing;
 pub mod poller;
 pub mod stream;
 mod tty;
+mod watch;
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
-use gofer_protocol::{Client, NodeId, Notice, Notices};
+use gofer_protocol::{Client, NodeId};
 use linux_abi::{Errno, Result};
 use parking_lot::Mutex;
 
 use crate::fsimpl::tmpfs::Scratch;
 use crate::vfs::inode::{FileSystem, InodeRef};
 use inode::HostInode;
+pub use watch::Watcher;
 
 /// How the host's files are shown.
 #[derive(Clone, Debug)]
 pub struct HostOptions {
-    /// How long what was asked of the host holds before it is asked again.
-    pub ttl: Duration,
     /// How many read-only descriptors are kept for files that nobody has open.
     pub cached_descriptors: usize,
     /// Whether new files in a writable tree are given the guest's ids (a gofer with `CAP_CHOWN`) or keep those that
     /// the host gives them.
     pub chown_new: bool,
-    /// Whether the gofer's notices are listened to ([`listen`]), so that what is watched need not be asked again.
-    pub watch: bool,
     /// Where the tree is mounted, for the names in `/proc/PID/maps`.
     pub mounted_at: Vec<u8>,
 }
 
 impl Default for HostOptions {
     fn default() -> HostOptions {
-        HostOptions {
-            ttl: Duration::from_secs(1),
-            cached_descriptors: 1024,
-            chown_new: false,
-            watch: false,
-            mounted_at: Vec::new(),
-        }
+        HostOptions { cached_descriptors: descriptors(), chown_new: false, mounted_at: Vec::new() }
     }
+}
+
+/// A quarter of the descriptors that this process may have, within bounds.
+fn descriptors() -> usize {
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    (most / 4).clamp(64, MAX_DESCRIPTORS) as usize
 }
 
 /// One exposed tree of the gofer.
@@ -78,20 +77,37 @@ struct Shared {
     descriptors: Mutex<VecDeque<Weak<HostInode>>>,
     /// Directories that keep answers of a listing, the oldest first.
     listed: Mutex<VecDeque<Weak<HostInode>>>,
-    /// Watches up to this number say nothing any more.
-    lost: AtomicU64,
+    listings: Mutex<Listings>,
+    watcher: Arc<Watcher>,
     /// Nodes to give back with the next message of that kind.
-    forgotten: Mutex<Vec<NodeId>>,
+    forgotten: Mutex<Vec<(NodeId, u32)>>,
+}
+
+/// Directories whose entries are remembered.
+#[derive(Default)]
+struct Listings {
+    /// With how many, the oldest first.
+    kept: VecDeque<(Weak<HostInode>, usize)>,
+    entries: usize,
 }
 
 /// How many directories keep the answers that came with their listing: as many as a tree walk has open at a time.
 const MAX_LISTED: usize = 16;
 /// How many nodes are given back at a time.
 const FORGET_BATCH: usize = 128;
+/// The most read-only descriptors that are kept for files that nobody has open.
+const MAX_DESCRIPTORS: u64 = 16 << 10;
+/// How many entries of directories are remembered in all.
+const MAX_LISTED_ENTRIES: usize = 384 << 10;
 
 impl HostFs {
     /// Shows tree number `tree` of the gofer; `ENOENT` where it exposes no such tree.
-    pub fn new(client: Arc<Client>, tree: usize, options: HostOptions) -> Result<HostFs> {
+    pub fn new(
+        client: Arc<Client>,
+        tree: usize,
+        options: HostOptions,
+        watcher: Arc<Watcher>,
+    ) -> Result<HostFs> {
         let tree = *client.trees().get(tree).ok_or(Errno::ENOENT)?;
         let shared = Arc::new(Shared {
             client,
@@ -100,10 +116,11 @@ impl HostFs {
             inodes: Mutex::default(),
             descriptors: Mutex::default(),
             listed: Mutex::default(),
-            lost: AtomicU64::new(0),
+            listings: Mutex::default(),
+            watcher,
             forgotten: Mutex::default(),
         });
-        Ok(HostFs { root: HostInode::new(shared, &tree.root, None, None, 0)? })
+        Ok(HostFs { root: HostInode::new(shared, &tree.root, None, None, None)?.0 })
     }
 
     /// Whether the gofer lets the tree be changed.
@@ -130,35 +147,9 @@ impl FileSystem for HostFs {
     }
 }
 
-/// Starts the thread that hears of changes on the host. For trees made with [`HostOptions::watch`].
-pub fn listen(notices: OwnedFd, trees: &[&HostFs]) -> std::io::Result<()> {
-    let trees: Vec<Weak<Shared>> = trees.iter().map(|t| Arc::downgrade(&t.root.shared)).collect();
-    let mut notices = Notices::new(notices);
-    let run = move || {
-        while let Some(notice) = notices.recv() {
-            trees.iter().filter_map(Weak::upgrade).for_each(|tree| tree.hear(&notice));
-        }
-        // No more will come: back to asking.
-        trees.iter().filter_map(Weak::upgrade).for_each(|tree| tree.hear(&Notice::Lost { watch: u64::MAX }));
-    };
-    std::thread::Builder::new().name("host-notices".into()).stack_size(128 << 10).spawn(run).map(drop)
-}
-
 impl Shared {
-    fn hear(&self, notice: &Notice) {
-        match *notice {
-            Notice::Changed { node, watch } => {
-                let inode = self.inodes.lock().get(&node).and_then(Weak::upgrade);
-                if let Some(inode) = inode {
-                    inode.watch_is_over(watch);
-                }
-            }
-            Notice::Lost { watch } => drop(self.lost.fetch_max(watch, Ordering::Relaxed)),
-        }
-    }
-
     /// Gives a node back, a few at a time.
-    fn forget(&self, nodes: impl IntoIterator<Item = NodeId>) {
+    fn forget(&self, nodes: impl IntoIterator<Item = (NodeId, u32)>) {
         let batch = {
             let mut waiting = self.forgotten.lock();
             waiting.extend(nodes);
@@ -183,6 +174,24 @@ impl Shared {
         };
         if let Some(dir) = oldest.and_then(|d| d.upgrade()) {
             dir.drop_answers();
+        }
+    }
+
+    /// Notes that a directory's entries are remembered, and has the oldest forget theirs where there are too many.
+    fn keeps_listing(&self, dir: Weak<HostInode>, entries: usize) {
+        let mut over = Vec::new();
+        {
+            let mut all = self.listings.lock();
+            all.kept.push_back((dir, entries));
+            all.entries += entries;
+            while all.entries > MAX_LISTED_ENTRIES {
+                let Some((dir, entries)) = all.kept.pop_front() else { break };
+                all.entries -= entries;
+                over.push(dir);
+            }
+        }
+        for dir in over.iter().filter_map(Weak::upgrade) {
+            dir.drop_listing();
         }
     }
 

@@ -12,7 +12,7 @@ use rustix::fs::{FileType, OFlags, SeekFrom};
 
 use super::convert::{self, errno};
 use super::poller::{self, HostPoller, Watch};
-use super::tty;
+use super::{tty, watch};
 use crate::mm::{Mappable, Sink, Source};
 use crate::vfs::file::{File, FileOps, Ioctl, Positioning};
 use crate::vfs::inode::{Attrs, CachePolicy, FileKind, Inode, InodeRef, SetAttrs};
@@ -219,10 +219,14 @@ impl FileOps for HostStream {
         if to.remaining() == 0 {
             return Ok(0);
         }
-        match self.kind {
+        let got = match self.kind {
             Kind::Regular => to.put_from_fd(self.fd.as_fd(), None, false),
             _ => self.transfer(PollEvents::IN, |nowait| to.put_from_fd(self.fd.as_fd(), None, nowait)),
+        };
+        if got.is_ok() {
+            watch::hear();
         }
+        got
     }
 
     fn write(&self, _: &File, _: u64, from: &mut dyn Source) -> Result<usize> {
@@ -253,7 +257,10 @@ impl FileOps for HostStream {
 
     fn read_at(&self, _: &File, pos: u64, to: &mut dyn Sink) -> Result<usize> {
         match self.kind {
-            Kind::Regular if self.readable() => to.put_from_fd(self.fd.as_fd(), Some(pos), false),
+            Kind::Regular if self.readable() => {
+                watch::hear();
+                to.put_from_fd(self.fd.as_fd(), Some(pos), false)
+            }
             Kind::Regular => Err(Errno::EBADF),
             _ => Err(Errno::ESPIPE),
         }
@@ -302,6 +309,9 @@ impl FileOps for HostStream {
             wanted -= PollEvents::OUT | PollEvents::WRNORM;
         }
         let Ok(ready) = poller::ready(self.fd.as_fd(), wanted) else { return PollEvents::ERR };
+        if ready.contains(PollEvents::IN) {
+            watch::hear();
+        }
         let missing = wanted & ((PollEvents::IN | PollEvents::OUT) - ready);
         if self.kind != Kind::Regular && !missing.is_empty() && self.queue.has_waiters() {
             self.watch.arm(missing);
