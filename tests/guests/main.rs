@@ -33,6 +33,7 @@ mod proc_files;
 mod process_facts;
 mod processes;
 mod processes_more;
+mod programs;
 mod random;
 mod random_memory;
 mod resources;

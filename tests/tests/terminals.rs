@@ -22,6 +22,7 @@ fn outcome(inside: bool, program: &str, args: &[&str], files: &[(&str, &str)]) -
     } else {
         native_command(Who::Caller, program.as_ref())
     };
+    command.env("BEFORE", "");
     command.env("HOME", dir.path()).env("TERM", "xterm").env("TMUX_TMPDIR", dir.path()).env("SCREENDIR", "");
     run(command.args(args).current_dir(dir.path()), LIMIT)
 }
@@ -63,7 +64,7 @@ proc want {text} {
     }
 }
 set env(PS1) "ready> "
-spawn -noecho bash --norc --noprofile -i
+eval spawn -noecho $env(BEFORE) bash --norc --noprofile -i
 want "ready> "
 send "bind 'set enable-bracketed-paste off'\r"
 want "ready> "
@@ -120,6 +121,26 @@ fn expect_drives_a_shell_with_jobs() {
     if have("expect") && have("bash") {
         same("expect", &["jobs.exp"], &[("jobs.exp", JOBS)]);
     }
+}
+
+/// The terminal is the user's own: its keys, its size and its jobs reach the shell that runs inside.
+#[test]
+fn a_shell_inside_has_jobs_on_the_users_terminal() {
+    if !(have("expect") && have("bash")) {
+        return;
+    }
+    let session = |before: &str| {
+        let dir = TempDir::new();
+        fs::write(dir.join("jobs.exp"), JOBS).expect("a file in our own directory");
+        let mut command = native_command(Who::Caller, "expect".as_ref());
+        command.env("HOME", dir.path()).env("TERM", "xterm").env("BEFORE", before);
+        run(command.arg("jobs.exp").current_dir(dir.path()), LIMIT)
+    };
+    let native = session("");
+    assert_eq!(native.code, Some(0), "the session fails on Linux:\n{}", native.text());
+    let inside = session(&format!("{} do -q --", runsc_tests::runsc().display()));
+    let difference = diff(&native.text(), &inside.text());
+    assert!(difference.is_empty(), "differs:\n{difference}");
 }
 
 #[test]

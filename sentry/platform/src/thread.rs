@@ -187,6 +187,12 @@ impl Thread {
         self.slot().ask.store(u32::from(yes), Relaxed);
     }
 
+    /// Whether it seems to run guest code now, rather than to wait for a reply or to sleep in a local call: a hint, for
+    /// the word is in the slot. A guest that lies deceives itself.
+    pub fn in_guest(&self) -> bool {
+        self.inner.lock().phase == Phase::Running && self.slot().asleep.load(Relaxed) == 0
+    }
+
     /// Makes the thread come to the kernel soon: [`Event::Interrupted`] if it runs guest code,
     /// [`Event::LocalDone`] if it sleeps in a local call, nothing if it already waits for a reply (the kernel looks
     /// at its signals before it replies). May be called at any time, from any thread; calls are merged.

@@ -14,7 +14,9 @@ use super::task::Task;
 use super::thread_group::{ExitStatus, ThreadGroup};
 use super::Kernel;
 use crate::limits::{resource, Limit};
-use crate::time::ticker::{Next, Ticker};
+use crate::signal::info::SI_KERNEL;
+use crate::signal::SigInfo;
+use crate::time::ticker::{Clock, Next, Ticker};
 use crate::time::{Armed, NSEC};
 use crate::wait_queue::{PollEvents, Waiter};
 
@@ -136,6 +138,39 @@ impl Waiter for SandboxLook {
         kernel.platform.shutdown();
         kernel.ended(ExitStatus::Signal(libc::SIGXCPU, false));
     }
+}
+
+/// The thread that a signal of an interval timer of processor time is for: one that uses it, as on Linux, where the tick
+/// interrupts the thread that runs. Where several do, each has its turn.
+pub fn who_runs<'a>(threads: &'a [Arc<Task>], info: &SigInfo) -> Option<&'a Arc<Task>> {
+    let by_cpu = matches!(info.signo, libc::SIGPROF | libc::SIGVTALRM) && info.code == SI_KERNEL;
+    if !by_cpu || threads.len() < 2 {
+        return None;
+    }
+    let running: Vec<&Arc<Task>> = threads.iter().filter(|t| t.thread().in_guest()).collect();
+    let turn = crate::time::monotonic() / TURN;
+    running.get((turn % running.len().max(1) as u64) as usize).copied()
+}
+
+/// Nanoseconds after which another of the running threads is chosen.
+const TURN: u64 = 1_000_000;
+
+/// A clock that stands while the thread does not run. The host tells what a process has used, not its threads
+/// (clock_getcpuclockid(3) serves those of the caller alone): what was used while the thread was seen running is its own.
+pub fn thread_clock(task: &Arc<Task>) -> Clock {
+    let seen = Mutex::new((0, 0));
+    let task = Arc::downgrade(task);
+    Box::new(move || {
+        let Some(task) = task.upgrade() else { return 0 };
+        let (user, system) = task.thread().cpu_time();
+        let alone = task.group.threads().len() < 2;
+        let mut seen = seen.lock();
+        let (last, own) = *seen;
+        let used = (user + system).saturating_sub(last);
+        let own = if alone || last == 0 || task.thread().in_guest() { own + used } else { own };
+        *seen = (user + system, own);
+        own
+    })
 }
 
 fn total(group: &ThreadGroup) -> u64 {

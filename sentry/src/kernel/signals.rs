@@ -136,10 +136,11 @@ pub fn send_to_process(group: &Arc<ThreadGroup>, info: SigInfo, origin: Option<A
         Err(()) => return Sent::Full,
     };
     put(&mut group.pending.lock(), (info, charge, origin));
-    let taker = threads.iter().find(|t| {
+    let wants = |t: &&Arc<Task>| {
         let sig = t.sig.lock();
         !sig.mask.contains(info.signo) || sig.awaited.contains(info.signo)
-    });
+    };
+    let taker = super::cpu::who_runs(&threads, &info).filter(wants).or_else(|| threads.iter().find(wants));
     if info.signo == libc::SIGKILL {
         threads.iter().for_each(Task::kick);
     } else if let Some(t) = taker {

@@ -9,7 +9,7 @@ use linux_abi::{Errno, Result};
 use super::addr::{canonical, Addr};
 use super::names;
 use super::queue::Ucred;
-use super::socket::{unbound, Socket, Status, SHUT_BOTH, SHUT_READ, SHUT_WRITE};
+use super::socket::{unbound, Socket, Status, Waiting, MAX_WAITING, SHUT_BOTH, SHUT_READ, SHUT_WRITE};
 use crate::wait_queue::{PollEvents, WaitQueue};
 
 /// What came of a connect.
@@ -91,6 +91,9 @@ impl Socket {
     /// Connects over loopback. `nonblocking`: TCP answers `EINPROGRESS` although the outcome is there at once, as on
     /// Linux, where the reply comes a moment later.
     pub fn connect_inet(&self, to: SocketAddr, nonblocking: bool, cred: Ucred) -> Result<Connecting> {
+        if self.waits.load(Ordering::SeqCst) {
+            return Err(Errno::EALREADY);
+        }
         if self.in_progress.swap(false, Ordering::SeqCst) {
             return match self.take_error() {
                 Some(e) => Err(e),
@@ -116,10 +119,21 @@ impl Socket {
             return Ok(Connecting::Done);
         }
         let listener = names::find_port(self.kind, to, |s| s.status() == Status::Listening);
-        let joined = match listener {
-            Some(l) => self.join(&l, Addr::Inet(local), Addr::Inet(to), cred),
+        let joined = match &listener {
+            Some(l) => self.join(l, Addr::Inet(local), Addr::Inet(to), cred),
             None => Err(Errno::ECONNREFUSED),
         };
+        match (joined, listener) {
+            (Ok(Connecting::Full(_)), Some(l)) if nonblocking => {
+                self.wait_for_room(&l, Addr::Inet(local), Addr::Inet(to), cred)?;
+                Err(Errno::EINPROGRESS)
+            }
+            (joined, _) => self.answered(joined, nonblocking),
+        }
+    }
+
+    /// What a connect says whose outcome is known.
+    fn answered(&self, joined: Result<Connecting>, nonblocking: bool) -> Result<Connecting> {
         match joined {
             Ok(Connecting::Done) if nonblocking => {
                 self.in_progress.store(true, Ordering::SeqCst);
@@ -133,6 +147,71 @@ impl Socket {
             }
             other => other,
         }
+    }
+
+    /// The connect goes on when the listener has room.
+    fn wait_for_room(&self, listener: &Arc<Socket>, local: Addr, remote: Addr, cred: Ucred) -> Result<()> {
+        self.state.lock().local = local.clone();
+        self.waits.store(true, Ordering::SeqCst);
+        self.in_progress.store(true, Ordering::SeqCst);
+        {
+            let mut l = listener.state.lock();
+            l.waiting.retain(|w| w.client.upgrade().is_some_and(|c| c.waits.load(Ordering::SeqCst)));
+            if l.waiting.len() >= MAX_WAITING {
+                drop(l);
+                self.waits.store(false, Ordering::SeqCst);
+                self.in_progress.store(false, Ordering::SeqCst);
+                return Err(Errno::ENOBUFS);
+            }
+            l.waiting.push_back(Waiting { client: self.me.clone(), local, remote, cred });
+        }
+        // Room that came before we were in the list.
+        listener.admit_waiting();
+        Ok(())
+    }
+
+    /// Joins those that wait, in their order, while there is room.
+    fn admit_waiting(&self) {
+        let Ok(me) = self.arc() else { return };
+        loop {
+            let next = {
+                let mut s = self.state.lock();
+                if s.status == Status::Listening && s.pending.len() > s.backlog {
+                    return;
+                }
+                s.waiting.pop_front()
+            };
+            let Some(w) = next else { return };
+            let Some(client) = w.client.upgrade() else { continue };
+            if !client.waits.load(Ordering::SeqCst) {
+                continue;
+            }
+            match client.join(&me, w.local.clone(), w.remote.clone(), w.cred) {
+                Ok(Connecting::Done) => client.waits.store(false, Ordering::SeqCst),
+                Ok(Connecting::Full(_)) => {
+                    self.state.lock().waiting.push_front(w);
+                    return;
+                }
+                Err(e) => client.refused(e),
+            }
+            client.queue.wake(PollEvents::all());
+        }
+    }
+
+    /// The listener is gone: whoever waits for it is refused.
+    pub(super) fn refuse_waiting(&self) {
+        let waiting = std::mem::take(&mut self.state.lock().waiting);
+        for client in waiting.iter().filter_map(|w| w.client.upgrade()) {
+            if client.waits.load(Ordering::SeqCst) {
+                client.refused(Errno::ECONNREFUSED);
+            }
+        }
+    }
+
+    fn refused(&self, e: Errno) {
+        self.set_error(e);
+        self.waits.store(false, Ordering::SeqCst);
+        self.queue.wake(PollEvents::all());
     }
 
     /// The address that packets to `to` come from; binds a port where none is bound yet.
@@ -176,6 +255,7 @@ impl Socket {
         match new {
             Some(n) => {
                 // Connecting tasks wait here for room in the backlog.
+                self.admit_waiting();
                 self.queue.wake(PollEvents::OUT | PollEvents::WRNORM);
                 Ok(n)
             }
@@ -194,6 +274,9 @@ impl Socket {
             return Err(Errno::ENOTCONN);
         }
         self.shut.fetch_or(directions, Ordering::SeqCst);
+        if status == Status::Listening && directions & SHUT_READ != 0 {
+            self.refuse_waiting();
+        }
         if let Some(peer) = peer.filter(|_| !self.is_dgram() || self.is_unix()) {
             let mut theirs = 0;
             if directions & SHUT_WRITE != 0 {

@@ -19,6 +19,9 @@ impl Socket {
         if status == Status::Listening && !self.is_unix() {
             return if pending { READABLE } else { ev };
         }
+        if self.waits.load(Ordering::SeqCst) {
+            return ev;
+        }
         if self.error.load(Ordering::SeqCst) != 0 {
             ev |= PollEvents::ERR;
         }

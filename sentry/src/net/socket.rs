@@ -21,6 +21,8 @@ pub const SHUT_WRITE: u8 = 2;
 pub const SHUT_BOTH: u8 = 3;
 /// `net.core.somaxconn`.
 const SOMAXCONN: usize = 4096;
+/// Connects that wait for room in one backlog (`net.ipv4.tcp_max_syn_backlog`).
+pub(super) const MAX_WAITING: usize = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -41,6 +43,16 @@ pub(super) struct State {
     /// Connections that have come and not been accepted.
     pub pending: VecDeque<Arc<Socket>>,
     pub backlog: usize,
+    /// Connections under way that found no room in the backlog.
+    pub waiting: VecDeque<Waiting>,
+}
+
+/// A TCP connect that was answered `EINPROGRESS` and goes on once its listener has room, as a SYN that is sent again.
+pub(super) struct Waiting {
+    pub client: Weak<Socket>,
+    pub local: Addr,
+    pub remote: Addr,
+    pub cred: Ucred,
 }
 
 /// What setsockopt(2) keeps.
@@ -79,6 +91,8 @@ pub struct Socket {
     pub(super) error: AtomicI32,
     /// A connect that was answered `EINPROGRESS`, its outcome not yet collected by a second connect.
     pub(super) in_progress: AtomicBool,
+    /// That connect waits for room in a listener's backlog (the state `SYN_SENT`).
+    pub(super) waits: AtomicBool,
     /// This TCP socket has written to a peer that was gone: the next write is `EPIPE`.
     pub(super) reset: AtomicBool,
 }
@@ -104,11 +118,13 @@ impl Socket {
                     peer_cred: Ucred::NOBODY,
                     pending: VecDeque::new(),
                     backlog: 0,
+                    waiting: VecDeque::new(),
                 }),
                 received: Mutex::default(),
                 shut: AtomicU8::new(0),
                 error: AtomicI32::new(0),
                 in_progress: AtomicBool::new(false),
+                waits: AtomicBool::new(false),
                 reset: AtomicBool::new(false),
             }
         })
@@ -298,6 +314,8 @@ impl Socket {
             r.closed = true;
             r.take_all()
         };
+        self.waits.store(false, Ordering::SeqCst);
+        self.refuse_waiting();
         self.shut.store(SHUT_BOTH, Ordering::SeqCst);
         if let Some(peer) = peer.upgrade().filter(|_| connected && !self.is_dgram()) {
             if !unread.is_empty() {

@@ -173,7 +173,7 @@ fn timer_clock(cx: &Ctx<'_>, clock: i32) -> Result<(Clock, bool)> {
         libc::CLOCK_MONOTONIC => Box::new(monotonic),
         libc::CLOCK_BOOTTIME => Box::new(boottime),
         libc::CLOCK_PROCESS_CPUTIME_ID => return Ok((cpu_clock(cx, !0 << 3 | 2)?, true)),
-        libc::CLOCK_THREAD_CPUTIME_ID => return Ok((cpu_clock(cx, !0 << 3 | 6)?, true)),
+        libc::CLOCK_THREAD_CPUTIME_ID => return Ok((crate::kernel::cpu::thread_clock(cx.task), true)),
         // As on a machine without a clock that could wake it (alarm_timer_create).
         libc::CLOCK_REALTIME_ALARM | libc::CLOCK_BOOTTIME_ALARM => return Err(Errno::EOPNOTSUPP),
         id if id < 0 && id & 7 == 3 => return Err(Errno::EOPNOTSUPP),
