@@ -7,7 +7,7 @@ use std::any::Any;
 use std::fmt;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use linux_abi::Errno;
 use parking_lot::{Mutex, MutexGuard};
@@ -30,7 +30,8 @@ pub struct Thread {
     space: Arc<Space>,
     index: usize,
     tid: i32,
-    cookie: OnceLock<Arc<dyn Any + Send + Sync>>,
+    /// It holds this thread in its turn, so it is let go when the thread has gone: else neither would ever be freed.
+    cookie: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
     inner: Mutex<Inner>,
     io: Mutex<Io>,
     /// Recent doorbells, for the spinning worker.
@@ -92,7 +93,7 @@ impl Thread {
             space: space.clone(),
             index,
             tid,
-            cookie: OnceLock::new(),
+            cookie: Mutex::new(None),
             inner: Mutex::new(Inner { phase, notif: None, op: Op::None }),
             io: Mutex::new(Io::default()),
             rings: crate::spin::Rings::default(),
@@ -111,11 +112,11 @@ impl Thread {
     /// The kernel's own word on this thread (its task), set once after creation.
     pub fn set_cookie(&self, cookie: Arc<dyn Any + Send + Sync>) {
         // A second word is ignored, as documented.
-        let _ = self.cookie.set(cookie);
+        self.cookie.lock().get_or_insert(cookie);
     }
 
     pub fn cookie(&self) -> Option<Arc<dyn Any + Send + Sync>> {
-        self.cookie.get().cloned()
+        self.cookie.lock().clone()
     }
 
     pub(crate) fn index(&self) -> usize {
@@ -402,7 +403,8 @@ impl Thread {
                 self.space.leave(self.index);
                 self.send(slot, RE_EXIT);
                 inner.phase = Phase::Gone;
-                return self.wake(inner);
+                self.wake(inner);
+                return self.forget();
             }
         };
         self.send(slot, kind);
@@ -479,6 +481,14 @@ impl Thread {
         }
         inner.phase = Phase::Gone;
         inner.op = Op::None;
+        drop(inner);
+        self.forget();
+    }
+
+    /// Lets the kernel's word go, with no lock held: it may be the last hold on much.
+    fn forget(&self) {
+        let word = self.cookie.lock().take();
+        drop(word);
     }
 
     /// Keeps a first doorbell until the first reply.
