@@ -67,14 +67,14 @@ fn a_fork_bomb_leaves_others_served_and_no_memory_taken() {
     if !have("python3") {
         return;
     }
-    // The server is in the background; the shell tells it and the bomb apart by their lines.
+    // The shell serves; the bomb is in its background, and burns out once a file is there.
     let script = r#"
 while read -r word rest; do
   case $word in
     echo) echo "$rest" ;;
-    bomb) sh -c 'b() { b 2>/dev/null | b 2>/dev/null & }; b 2>/dev/null' >/dev/null 2>&1 & echo lit ;;
+    bomb) sh -c 'b() { [ -e /tmp/stop ] || b 2>/dev/null | b 2>/dev/null & }; b 2>/dev/null' >/dev/null 2>&1 & echo lit ;;
     count) read -r n </sys/fs/cgroup/pids.current; echo $n ;;
-    defuse) for round in 1 2 3 4 5 6 7 8 9 10; do for p in /proc/[0-9]*; do p=${p#/proc/}; [ $p -gt 2 ] && kill -9 $p 2>/dev/null; done; done; echo out ;;
+    defuse) : >/tmp/stop; echo out ;;
   esac
 done"#;
     let mut session = Session::start(&["--pids", "300"], script);
