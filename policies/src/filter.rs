@@ -23,6 +23,8 @@ pub enum OwnProcess {
     Launcher,
     Gofer,
     Sentry,
+    /// Makes the sockets that lead out of the sandbox.
+    Broker,
     /// Removes what the others leave on the host (control groups).
     Cleaner,
 }
@@ -33,6 +35,7 @@ impl OwnProcess {
             OwnProcess::Launcher => include_str!("../filters/launcher.policy"),
             OwnProcess::Gofer => include_str!("../filters/gofer.policy"),
             OwnProcess::Sentry => include_str!("../filters/sentry.policy"),
+            OwnProcess::Broker => include_str!("../filters/broker.policy"),
             OwnProcess::Cleaner => include_str!("../filters/cleaner.policy"),
         }
     }
@@ -202,7 +205,13 @@ mod tests {
 
     #[test]
     fn shipped_filters_compile() {
-        for process in [OwnProcess::Launcher, OwnProcess::Gofer, OwnProcess::Sentry, OwnProcess::Cleaner] {
+        for process in [
+            OwnProcess::Launcher,
+            OwnProcess::Gofer,
+            OwnProcess::Sentry,
+            OwnProcess::Broker,
+            OwnProcess::Cleaner,
+        ] {
             let filter = Filter::parse(own_filter(process)).unwrap_or_else(|e| panic!("{process:?}: {e}"));
             for mismatch in [Mismatch::Kill, Mismatch::Trap] {
                 filter.compile(mismatch).unwrap_or_else(|e| panic!("{process:?}: {e}"));
@@ -248,6 +257,18 @@ mod tests {
         let sentry = Filter::parse(own_filter(OwnProcess::Sentry)).expect("parses");
         for call in ["openat", "openat2", "readlinkat", "unlinkat", "getdents64", "name_to_handle_at"] {
             assert!(!sentry.names(call), "the sentry allows {call}");
+        }
+        // A socket that the broker connected stays connected to that: no call names an address in memory.
+        for call in ["sendmsg", "sendmmsg", "accept", "accept4"] {
+            assert!(!sentry.names(call), "the sentry allows {call}");
+        }
+        // Of all that, the broker makes and connects sockets, and nothing else.
+        let broker = Filter::parse(own_filter(OwnProcess::Broker)).expect("parses");
+        for call in never.iter().filter(|call| !matches!(**call, "socket" | "connect")) {
+            assert!(!broker.names(call), "the broker allows {call}");
+        }
+        for call in ["openat", "openat2", "sendmmsg", "clone", "kill", "readlinkat", "setsockopt"] {
+            assert!(!broker.names(call), "the broker allows {call}");
         }
     }
 

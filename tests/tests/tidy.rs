@@ -88,6 +88,7 @@ fn crates_without_unsafe_forbid_it() {
         "sentry/abi/src/lib.rs",
         "gofer/src/lib.rs",
         "gofer/protocol/src/lib.rs",
+        "gofer/broker/src/lib.rs",
         "policies/src/lib.rs",
         "runsc-cli/src/main.rs",
     ] {

@@ -11,11 +11,13 @@
 //! - [`Request`] and the reply types ([`Attr`], [`WalkReply`], …): the vocabulary, each with its codec.
 //! - [`Channel`]: one socket, messages with descriptors.
 //! - [`Client`]: the sentry's end, a method per request, callable from any thread.
+//! - [`net`]: what is said to the net broker, on a connection of its own.
 #![forbid(unsafe_code)]
 
 mod attr;
 mod channel;
 mod client;
+pub mod net;
 mod reply;
 mod request;
 mod wire;

@@ -18,6 +18,8 @@ pub(crate) enum Scope {
     FilesOnly,
     /// Also signals and abstract sockets of processes outside of the domain.
     FilesAndSignals,
+    /// As that, but not TCP: for the process that is there for it.
+    AllButTcp,
 }
 
 /// No file by name at all.
@@ -72,14 +74,18 @@ pub(crate) fn allow_trees(trees: &[(BorrowedFd<'_>, Reach)]) -> io::Result<()> {
 }
 
 fn ruleset(scope: Scope) -> io::Result<Ruleset> {
-    let ruleset = Ruleset::default()
+    let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))
-        .and_then(|ruleset| ruleset.handle_access(AccessNet::from_all(NEWEST)))
         .map_err(io::Error::other)?;
+    if scope != Scope::AllButTcp {
+        ruleset = ruleset.handle_access(AccessNet::from_all(NEWEST)).map_err(io::Error::other)?;
+    }
     match scope {
         Scope::FilesOnly => Ok(ruleset),
-        Scope::FilesAndSignals => ruleset.scope(LandlockScope::from_all(NEWEST)).map_err(io::Error::other),
+        Scope::FilesAndSignals | Scope::AllButTcp => {
+            ruleset.scope(LandlockScope::from_all(NEWEST)).map_err(io::Error::other)
+        }
     }
 }
 

@@ -95,6 +95,17 @@ pub fn enter_gofer(layers: &Layers, trees: &[(BorrowedFd<'_>, Reach)]) -> io::Re
     die_with_parent()
 }
 
+/// The net broker, once it has read the host's files: no file, no capability; it keeps the caller's network.
+pub fn enter_broker(layers: &Layers) -> io::Result<()> {
+    nix::sys::prctl::set_no_new_privs()?;
+    privileges::keep_only(&[])?;
+    limits::no_core_dump()?;
+    if layers.holds(Layer::Landlock) {
+        domain::deny_files(domain::Scope::AllButTcp)?;
+    }
+    die_with_parent()
+}
+
 /// The sentry, before it makes the zygote: descriptors, root, identity, capabilities, Landlock. The zygote and every
 /// stub inherit all of this, and share the Landlock domain, without which the sentry could not reach their memory.
 ///

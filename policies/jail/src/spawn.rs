@@ -48,6 +48,18 @@ pub fn gofer(program: &Program<'_>) -> io::Result<Pid> {
     }
 }
 
+/// Starts the net broker: it keeps the caller's user and network namespace, whose network it is there to reach. Root's
+/// gets the others that it has no use for.
+pub fn broker(program: &Program<'_>) -> io::Result<Pid> {
+    let wanted =
+        if geteuid().is_root() { libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS } else { 0 };
+    let prepared = Prepared::new(program)?;
+    match prepared.clone_and_exec(wanted) {
+        Err(_) if wanted != 0 => prepared.clone_and_exec(0),
+        result => result,
+    }
+}
+
 /// Starts the sentry in all namespaces that the machine grants, and adds to `layers` which those are. The process waits
 /// until it is told to go, so that the caller can write down for it what it got.
 ///
