@@ -68,9 +68,15 @@ pub(crate) struct DoOptions {
     /// The directory that becomes `/`
     #[arg(long, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
-    /// The network inside; `loopback` is the sandbox's own
+    /// The network inside; `loopback` is the sandbox's own, and `host` lets it reach all that this machine reaches
     #[arg(long, value_name = "NETWORK", value_enum)]
     pub(crate) net: Option<Net>,
+    /// Let it reach this: a name (`*.` before it for all below), an address or a network, IPv6 in brackets
+    #[arg(long, value_name = "HOST[:PORT]|CIDR[:PORT]", action = ArgAction::Append, value_parser = policies::read::destination)]
+    pub(crate) allow_net: Vec<policies::model::Destination>,
+    /// A port of this machine that leads to a listener inside; on all IPv4 addresses without ADDR
+    #[arg(long, value_name = "[ADDR:]HOSTPORT:PORT", action = ArgAction::Append, value_parser = policies::read::publish)]
+    pub(crate) publish: Vec<policies::model::Publish>,
     /// The working directory inside
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
@@ -231,10 +237,8 @@ pub(crate) fn parse(args: Vec<OsString>) -> Result<Invocation, Failure> {
 }
 
 /// Parts of the command line that are designed and not built.
-const NOT_YET: [&str; 29] = [
+const NOT_YET: [&str; 27] = [
     "--no-patching",
-    "--allow-net",
-    "--publish",
     "--cache",
     "--fail-on",
     "--report",

@@ -5,19 +5,20 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use gofer::GoferConfig;
-use policies::model::{Located, NetworkMode, Policy};
+use policies::model::{Located, Policy};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{getrlimit, Resource};
 use sentry::config::{Descriptors, Limits, Log, Mount, MountMode, SentryConfig, Stream};
 use sentry::guard::Guard;
 
-use crate::cli::{DoOptions, LogFormat, Net, PlatformName};
+use crate::cli::{DoOptions, LogFormat, PlatformName};
 use crate::enforce::denied::Denied;
 use crate::enforce::rules;
 use crate::enforce::source;
 use crate::enforce::tip::Context;
 use crate::environment::{self, Identity};
 use crate::failure::{Failure, While};
+use crate::network::{self, Network, WayOut};
 use crate::paths;
 use crate::view::{self, View};
 
@@ -30,6 +31,8 @@ pub(crate) struct Plan {
     /// Without descriptors and layers, which are known once the process exists.
     pub(crate) sentry: SentryConfig,
     pub(crate) gofer: GoferConfig,
+    /// What the net broker is told, where one is needed.
+    pub(crate) way_out: Option<WayOut>,
     pub(crate) trace: Option<OwnedFd>,
     /// Where what was learnt goes.
     pub(crate) learnt: Option<OwnedFd>,
@@ -60,6 +63,7 @@ pub(crate) fn plan(options: &DoOptions) -> Result<Plan, Failure> {
     let identity = identity(options, &policy)?;
     let View { gofer, mounts, hide, root, on_disk } = view::resolve(options, &policy)?;
     let export = changes(options, &mounts)?;
+    let Network { offline, way_out } = network::resolve(options, &policy)?;
     let learnt = options.learn_fd.map(jail::fds::take).transpose().while_doing("--learn-fd")?;
     // What is learnt is what the program would do if it were let.
     let calls = match learnt.is_some() || rules::all_allowed(&policy.syscalls) {
@@ -92,7 +96,8 @@ pub(crate) fn plan(options: &DoOptions) -> Result<Plan, Failure> {
         mounts,
         calls,
         describe_denials: options.verbose > 0 || options.log_format == LogFormat::Json,
-        offline: offline(options, &policy)?,
+        offline,
+        outside: way_out.as_ref().map(WayOut::for_sentry),
         hide: hide.into_iter().map(paths::bytes).collect(),
         ignored_signals: jail::inherited::ignored_signals(),
         rlimits: rlimits(&limits),
@@ -108,7 +113,7 @@ pub(crate) fn plan(options: &DoOptions) -> Result<Plan, Failure> {
     };
     let host_group = limits.memory.is_some() && (options.limits.memory.is_some() || context.is_file);
     let denied = Denied::new(places, context);
-    Ok(Plan { sentry, gofer, trace, learnt, export, scratch: on_disk, denied, host_group })
+    Ok(Plan { sentry, gofer, way_out, trace, learnt, export, scratch: on_disk, denied, host_group })
 }
 
 /// The policy that the options name.
@@ -135,36 +140,6 @@ fn capabilities(policy: &Policy) -> Option<u64> {
     let named = policy.process.capabilities.as_ref()?;
     let number = |name: &String| policies::constants::CAPABILITIES.iter().position(|known| known == name);
     Some(named.value.iter().filter_map(number).fold(0, |set, number| set | 1 << number))
-}
-
-/// Whether not even loopback is there. What would lead out of the sandbox is refused: it is not built.
-fn offline(options: &DoOptions, policy: &Policy) -> Result<bool, Failure> {
-    const HINT: &str = "the network is `loopback` or `none` in this version";
-    if let Some(allowed) = policy.network.allow.first() {
-        return Err(Failure::at(
-            &allowed.origin,
-            "a way out to the network is not available in this version",
-        )
-        .hint(HINT));
-    }
-    if let Some(published) = policy.network.publish.first() {
-        return Err(
-            Failure::at(&published.origin, "published ports are not available in this version").hint(HINT)
-        );
-    }
-    match (options.net, &policy.network.mode) {
-        (Some(Net::Host), _) => Err(Failure::new("`--net host` is not available in this version").hint(HINT)),
-        (Some(net), _) => Ok(net == Net::None),
-        (None, None) => Ok(false),
-        (None, Some(mode)) => match mode.value {
-            NetworkMode::None => Ok(true),
-            NetworkMode::Loopback => Ok(false),
-            NetworkMode::Host => {
-                Err(Failure::at(&mode.origin, "the host's network is not available in this version")
-                    .hint(HINT))
-            }
-        },
-    }
 }
 
 fn limits_of(policy: &Policy) -> Limits {

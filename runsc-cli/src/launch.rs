@@ -9,16 +9,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use jail::cgroup::{self, Group, Wanted};
 use jail::spawn::{self, Program};
 use jail::{Layer, Layers, Mismatch, Role};
+use nix::unistd::Pid;
 use rustix::fs::{memfd_create, MemfdFlags, Mode, OFlags};
 use rustix::net::{socketpair, AddressFamily, SocketFlags, SocketType};
-use sentry::config::{Descriptors, Limits};
+use sentry::config::{Descriptors, Limits, SentryConfig};
 use sentry::control::{Control, Outcome};
 use serde::Serialize;
 
 use crate::cli::DoOptions;
 use crate::configure::{self, Plan};
 use crate::failure::{Failure, While};
-use crate::roles::{GoferProcess, CONFIG_FD};
+use crate::network::WayOut;
+use crate::roles::{BrokerProcess, GoferProcess, CONFIG_FD};
 use crate::scratch::Scratch;
 use crate::supervise::{Children, Signals, Supervisor};
 use crate::{log, status};
@@ -26,6 +28,7 @@ use crate::{log, status};
 /// The hidden names of our other processes.
 pub(crate) const GOFER_ROLE: &str = "__gofer";
 pub(crate) const SENTRY_ROLE: &str = "__sentry";
+pub(crate) const BROKER_ROLE: &str = "__broker";
 
 /// Files of the host's `/proc` that the sentry reads.
 const PROC_FILES: [&str; 4] = ["cpuinfo", "meminfo", "stat", "loadavg"];
@@ -108,6 +111,12 @@ fn start(plan: Plan, options: &DoOptions, scratch: Option<&Scratch>) -> Result<S
         numbers.export = Some(next);
         next += 1;
     }
+    let broker_line = plan.way_out.is_some().then(pair).transpose().while_doing(DOING)?;
+    if let Some((to_broker, _)) = &broker_line {
+        fds.push(to_broker.as_fd());
+        numbers.broker = Some(next);
+        next += 1;
+    }
     let proc_files = proc_files();
     for (name, file) in &proc_files {
         fds.push(file.as_fd());
@@ -136,10 +145,37 @@ fn start(plan: Plan, options: &DoOptions, scratch: Option<&Scratch>) -> Result<S
     write_config_of(&gofer_config, &gofer_process).while_doing(DOING)?;
     let gofer_pid = spawn::gofer(&program).while_doing("cannot start the gofer")?;
 
+    let broker = match (plan.way_out, &broker_line) {
+        (Some(way_out), Some((_, line))) => Some(start_broker(way_out, line, &sentry).while_doing(DOING)?),
+        _ => None,
+    };
     confine(&layers, sentry.trap_refused_calls, scratch).while_doing("cannot confine the launcher")?;
     let cleaner = group.map(|group| group.cleaner);
-    let children = Children { sentry: sentry_pid, gofer: gofer_pid, cleaner, inherited };
+    let children = Children { sentry: sentry_pid, gofer: gofer_pid, broker, cleaner, inherited };
     Ok(Supervisor::new(signals, Control::new(to_sentry), children, plan.denied))
+}
+
+/// The process that makes the sockets which lead out.
+fn start_broker(way_out: WayOut, line: &OwnedFd, sentry: &SentryConfig) -> std::io::Result<Pid> {
+    let config = memfd("broker-config")?;
+    let first_listener = CONFIG_FD + 2;
+    let broker = BrokerProcess {
+        broker: way_out.broker,
+        layers: sentry.layers.clone(),
+        log: sentry.log,
+        trap_refused_calls: sentry.trap_refused_calls,
+        sentry: CONFIG_FD + 1,
+        listeners: way_out
+            .listeners
+            .iter()
+            .zip(first_listener..)
+            .map(|(listener, number)| (number, listener.port))
+            .collect(),
+    };
+    let mut fds = vec![config.as_fd(), line.as_fd()];
+    fds.extend(way_out.listeners.iter().map(|listener| listener.socket.as_fd()));
+    write_config_of(&config, &broker)?;
+    spawn::broker(&Program { args: &arguments(BROKER_ROLE), fds: &fds })
 }
 
 /// A group of the host's for the guests, where somebody asked for a limit on memory. Without one memory is counted as

@@ -11,6 +11,7 @@ mod environment;
 mod failure;
 mod launch;
 mod log;
+mod network;
 mod paths;
 mod policy;
 mod roles;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     let run = || match args.get(1).and_then(|arg| arg.to_str()) {
         Some(launch::GOFER_ROLE) => roles::gofer(),
         Some(launch::SENTRY_ROLE) => roles::sentry(),
+        Some(launch::BROKER_ROLE) => roles::broker(),
         _ => user_command(args),
     };
     let code = std::panic::catch_unwind(run).unwrap_or(failure::OUR_FAILURE);

@@ -24,6 +24,19 @@ pub(crate) struct GoferProcess {
     pub(crate) sockets: Vec<i32>,
 }
 
+/// What the net broker is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct BrokerProcess {
+    pub(crate) broker: net_broker::BrokerConfig,
+    pub(crate) layers: jail::Layers,
+    pub(crate) log: sentry::config::Log,
+    pub(crate) trap_refused_calls: bool,
+    /// The connection to the sentry.
+    pub(crate) sentry: i32,
+    /// Published ports: listening sockets, and the port inside.
+    pub(crate) listeners: Vec<(i32, u16)>,
+}
+
 /// The sentry. Its exit code says only whether it could report to the launcher.
 pub(crate) fn sentry() -> u8 {
     match sentry::boot::read_config(CONFIG_FD) {
@@ -37,7 +50,7 @@ pub(crate) fn sentry() -> u8 {
 
 /// The gofer: opens the trees, confines itself, serves until the sentry is gone.
 pub(crate) fn gofer() -> u8 {
-    let Ok(config) = read_config() else { return by_hand() };
+    let Ok(config) = read_config::<GoferProcess>() else { return by_hand() };
     log::start(config.log);
     jail::set_process_name("runsc-gofer");
     jail::one_heap();
@@ -45,6 +58,36 @@ pub(crate) fn gofer() -> u8 {
         Ok(()) => 0,
         Err(failure) => failure.report(),
     }
+}
+
+/// The net broker: reads what the host knows of names, confines itself, serves until the sentry is gone.
+pub(crate) fn broker() -> u8 {
+    let Ok(config) = read_config::<BrokerProcess>() else { return by_hand() };
+    log::start(config.log);
+    jail::set_process_name("runsc-broker");
+    jail::one_heap();
+    match serve_network(config) {
+        Ok(()) => 0,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn serve_network(config: BrokerProcess) -> Result<(), Failure> {
+    const DOING: &str = "cannot confine the net broker";
+    let take = |fd: i32| jail::fds::take(fd).while_doing("the net broker got a wrong descriptor");
+    let sentry = take(config.sentry)?;
+    let listeners = config
+        .listeners
+        .iter()
+        .map(|(fd, port)| Ok(net_broker::Listener { socket: take(*fd)?, port: *port }))
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let broker = net_broker::Broker::new(&config.broker, listeners);
+    jail::enter_broker(&config.layers).while_doing(DOING)?;
+    if config.layers.holds(jail::Layer::Seccomp) {
+        let mismatch = if config.trap_refused_calls { jail::Mismatch::Trap } else { jail::Mismatch::Kill };
+        jail::seal(Role::Broker, mismatch).while_doing(DOING)?;
+    }
+    broker.serve(sentry).while_doing("the net broker stopped")
 }
 
 fn serve(config: GoferProcess) -> Result<(), Failure> {
@@ -79,7 +122,7 @@ fn serve(config: GoferProcess) -> Result<(), Failure> {
     gofer::serve(state, sockets).while_doing("the gofer stopped")
 }
 
-fn read_config() -> std::io::Result<GoferProcess> {
+fn read_config<T: serde::de::DeserializeOwned>() -> std::io::Result<T> {
     let mut text = String::new();
     File::from(jail::fds::take(CONFIG_FD)?).read_to_string(&mut text)?;
     serde_json::from_str(&text).map_err(std::io::Error::other)

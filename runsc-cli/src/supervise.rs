@@ -64,6 +64,8 @@ impl Signals {
 pub(crate) struct Children {
     pub(crate) sentry: Pid,
     pub(crate) gofer: Pid,
+    /// Where the policy lets guests out.
+    pub(crate) broker: Option<Pid>,
     /// Removes the guests' control group when all else is over.
     pub(crate) cleaner: Option<Cleaner>,
     /// The kernel's list of our children: where there is no process namespace, orphaned stubs come to us.
@@ -80,6 +82,7 @@ pub(crate) struct Supervisor {
     outcome: Option<Outcome>,
     sentry_alive: bool,
     gofer_alive: bool,
+    broker_alive: bool,
     hung_up: bool,
     /// The command is over, and what it changed is being written.
     over: bool,
@@ -100,6 +103,7 @@ enum Clock {
 
 impl Supervisor {
     pub(crate) fn new(signals: Signals, control: Control, children: Children, denied: Denied) -> Supervisor {
+        let broker_alive = children.broker.is_some();
         Supervisor {
             signals,
             control,
@@ -108,6 +112,7 @@ impl Supervisor {
             outcome: None,
             sentry_alive: true,
             gofer_alive: true,
+            broker_alive,
             hung_up: false,
             over: false,
             clock: Clock::Unlimited,
@@ -276,24 +281,28 @@ impl Supervisor {
                 }
             } else if ended && pid == self.children.gofer {
                 self.gofer_alive = false;
-                // It ends by itself when the sentry has let go of it: its end counts only while that one runs. Where it
-                // was killed, what the command made of the files that failed is no outcome.
-                self.hear();
-                if matches!(status, WaitStatus::Signaled(..)) {
-                    self.outcome = None;
-                    self.fail(end_of("gofer", status));
-                    if self.sentry_alive {
-                        self.end(self.children.sentry);
-                        self.sentry_alive = false;
-                    }
-                    continue;
-                }
-                if self.outcome.is_none() && self.sentry_alive && !self.hung_up {
-                    self.fail(end_of("gofer", status));
-                    self.end(self.children.sentry);
-                    self.sentry_alive = false;
-                }
+                self.broken("gofer", status);
+            } else if ended && Some(pid) == self.children.broker {
+                self.broker_alive = false;
+                self.broken("net broker", status);
             }
+        }
+    }
+
+    /// A process that the sentry needs is gone. It ends by itself when the sentry has let go of it: its end counts only
+    /// while that one runs. Where it was killed, what the command made of what failed is no outcome.
+    fn broken(&mut self, name: &str, status: WaitStatus) {
+        self.hear();
+        let killed = matches!(status, WaitStatus::Signaled(..));
+        if killed {
+            self.outcome = None;
+        } else if self.outcome.is_some() || !self.sentry_alive || self.hung_up {
+            return;
+        }
+        self.fail(end_of(name, status));
+        if self.sentry_alive {
+            self.end(self.children.sentry);
+            self.sentry_alive = false;
         }
     }
 
@@ -307,11 +316,15 @@ impl Supervisor {
         while waitpid(child, None) == Err(Errno::EINTR) {}
     }
 
-    /// Nothing of ours outlives the run: the gofer, and what was inherited where no process namespace ends it.
+    /// Nothing of ours outlives the run: the gofer, the net broker, and what was inherited where no process namespace ends it.
     fn sweep(&mut self) {
         if self.gofer_alive {
             self.end(self.children.gofer);
             self.gofer_alive = false;
+        }
+        if let Some(broker) = self.children.broker.filter(|_| self.broker_alive) {
+            self.end(broker);
+            self.broker_alive = false;
         }
         // New ones can come as long as one lives, so until there is none.
         let cleaner = self.children.cleaner.take();

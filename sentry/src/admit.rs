@@ -65,11 +65,16 @@ pub fn after(kernel: &Arc<Kernel>, task: &Arc<Task>, call: &Syscall, error: Opti
         Refused::ReadOnly(_) if error == Errno::EROFS => Cause::ReadOnly,
         // The call failed of something else.
         Refused::ReadOnly(_) => return,
+        Refused::Network(..) => Cause::Network,
     };
     let kind = Kind { call: call.nr, cause, action: Action::Errno(error.0) };
     tell(kernel, kind, || {
         let path = match &refused {
             Refused::Hidden(path) => path.to_vec(),
+            Refused::Network(to, name) if name.is_empty() => to.to_string().into_bytes(),
+            Refused::Network(to, name) => {
+                format!("{}:{} ({})", String::from_utf8_lossy(name), to.port(), to.ip()).into_bytes()
+            }
             Refused::ReadOnly(place) => path_text(&directory(place), &kernel.mounts.root()),
         };
         describe(task, call, path)

@@ -31,6 +31,8 @@ pub struct Start {
     pub learnt: Option<OwnedFd>,
     /// Where the changes go as an archive.
     pub export: Option<OwnedFd>,
+    /// The connection to the net broker.
+    pub broker: Option<OwnedFd>,
     /// The host's `/proc/NAME`, read-only.
     pub proc_files: Vec<(String, OwnedFd)>,
     /// What the guests' control group says of memory.
@@ -76,6 +78,7 @@ fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> 
     let trace = config.fds.trace.map(take).transpose()?;
     let learnt = config.fds.learnt.map(take).transpose()?;
     let export = config.fds.export.map(take).transpose()?;
+    let broker = config.fds.broker.map(take).transpose()?;
     let memory = match config.fds.memory {
         Some((usage, kills)) => Some(HostMemory { usage: take(usage)?, kills: take(kills)? }),
         None => None,
@@ -117,6 +120,7 @@ fn start(config: SentryConfig, control: &Arc<Control>) -> Result<Start, String> 
         trace,
         learnt,
         export,
+        broker,
         proc_files,
         memory,
     })

@@ -45,6 +45,9 @@ pub struct SentryConfig {
     /// Whether there is no network at all, not even loopback.
     #[serde(default)]
     pub offline: bool,
+    /// The way out through the net broker, where there is one.
+    #[serde(default)]
+    pub outside: Option<Outside>,
     /// Absolute guest paths that do not exist inside.
     #[serde(with = "byte_strings")]
     pub hide: Vec<Vec<u8>>,
@@ -136,6 +139,13 @@ pub enum MountMode {
     Tmpfs,
 }
 
+/// What the sentry must know of the policy's allow-list, which is the broker's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outside {
+    /// Whether addresses of the host's loopback are in it: they are asked for where nobody inside has the port.
+    pub loopback: bool,
+}
+
 /// A standard stream as the caller left it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -174,6 +184,9 @@ pub struct Descriptors {
     /// Where the changes go as an archive, at the end.
     #[serde(default)]
     pub export: Option<i32>,
+    /// The connection to the net broker.
+    #[serde(default)]
+    pub broker: Option<i32>,
     /// The host's `/proc/cpuinfo`, `meminfo`, `stat`, `loadavg`, read-only, by name.
     pub proc_files: Vec<(String, i32)>,
 }
@@ -189,6 +202,7 @@ impl Descriptors {
         all.extend(self.memory.iter().flat_map(|(usage, kills)| [*usage, *kills]));
         all.extend(self.learnt);
         all.extend(self.export);
+        all.extend(self.broker);
         all.extend(self.proc_files.iter().map(|(_, fd)| *fd));
         all
     }

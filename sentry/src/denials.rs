@@ -33,6 +33,10 @@ pub enum Cause {
     Hidden,
     /// The place is mounted read-only.
     ReadOnly,
+    /// The address, which is told as the path, is none that may be reached.
+    Network,
+    /// A name that may not be asked for, which is told as the path.
+    Name,
 }
 
 /// Calls of one kind that were refused for one cause.

@@ -18,6 +18,7 @@ use crate::control::{Command, Control, Outcome, Report};
 use crate::cred::exec::Steered;
 use crate::cred::{Cred, ALL_CAPS};
 use crate::denials::{Denials, Sink};
+use crate::fsimpl::host::outside::{Broker, Loopback};
 use crate::fsimpl::host::{
     poller::HostPoller, stream::HostStream, HostFs, HostOptions, HostScratch, Watcher,
 };
@@ -74,7 +75,7 @@ fn failed(what: &str) -> impl Fn(Errno) -> Outcome + '_ {
 }
 
 fn set_up(start: Start) -> Result<(Arc<Kernel>, Vec<Mounted>), Outcome> {
-    let Start { config, platform, gofer, control, guard, trace, proc_files, memory, .. } = start;
+    let Start { config, platform, gofer, control, guard, trace, broker, proc_files, memory, .. } = start;
     let client = Client::connect(gofer)
         .map_err(|e| Outcome::setup_failed(format!("the gofer does not answer: {e}")))?;
     crate::host_facts::host_facts_capture(proc_files);
@@ -88,6 +89,10 @@ fn set_up(start: Start) -> Result<(Arc<Kernel>, Vec<Mounted>), Outcome> {
     let poller = HostPoller::new().map_err(failed("cannot make the poller of host descriptors"))?;
     let (mounts, overlays) = mount_tree(&config, Arc::new(client))?;
     let kernel = make_kernel(&config, platform, mounts, (trace, guard), &control);
+    if let Some(socket) = broker {
+        open_way_out(&kernel, &config, &poller, socket)
+            .map_err(|e| Outcome::setup_failed(format!("the net broker cannot be used: {e}")))?;
+    }
     let names = mount_virtual(&kernel, &config).map_err(failed("cannot mount /proc, /dev and /sys"))?;
     overlays.iter().for_each(|(_, overlay)| overlay.settle());
     hooks::set_pidfd(make_pidfd, pidfd_target);
@@ -264,6 +269,28 @@ fn start_threads(
     let (k, c) = (kernel.clone(), control.clone());
     std::thread::Builder::new().name("control".into()).stack_size(256 << 10).spawn(move || obey(&k, &c))?;
     kernel.platform.start(Arc::new(Runner(kernel.clone())))
+}
+
+/// Has the broker asked for what leads out, and guests ask it for names.
+fn open_way_out(
+    kernel: &Arc<Kernel>,
+    config: &SentryConfig,
+    poller: &Arc<HostPoller>,
+    socket: std::os::fd::OwnedFd,
+) -> std::io::Result<()> {
+    let loopback = match config.outside {
+        Some(outside) if outside.loopback => Loopback::Reached,
+        _ => Loopback::Closed,
+    };
+    let k = kernel.clone();
+    let broker = Broker::start(socket, poller, kernel, loopback, Box::new(move || run_ready(&k)))?;
+    crate::net::outside::open(Box::new(broker));
+    let file = crate::fsimpl::resolv::file_system();
+    let options = MountOptions { read_only: true, ..MountOptions::default() };
+    if let Err(e) = file.and_then(|file| kernel.mounts.mount_at(crate::fsimpl::resolv::PATH, file, options)) {
+        tracing::warn!("names cannot be looked up inside: /etc/resolv.conf cannot be made: {e}");
+    }
+    Ok(())
 }
 
 /// Does what the launcher says; its end is ours.

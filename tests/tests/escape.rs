@@ -15,7 +15,7 @@ use runsc_tests::pty::OnTerminal;
 use runsc_tests::sandbox::{
     do_command_with, is_root, native_command, require_confinement, runnable, sibling,
 };
-use runsc_tests::{do_command, run, runsc, skip, Outcome, TempDir, Who};
+use runsc_tests::{run, runsc, skip, Outcome, TempDir, Who};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -270,7 +270,9 @@ struct Posture {
 
 impl Posture {
     fn start(who: Who) -> Posture {
-        let mut command = do_command(who, &["sh", "-c", "echo ready; sleep 30 & sleep 30"]);
+        // With a way out, so that the net broker is there, too.
+        let mut command = do_command_with(who, &["--allow-net", "192.0.2.1:9"]);
+        command.args(["sh", "-c", "echo ready; sleep 30 & sleep 30"]);
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("runsc can be started");
         let mut line = [0u8; 6];
@@ -281,6 +283,7 @@ impl Posture {
             () if p.pid == launcher => "launcher",
             () if p.line.contains("__gofer") => "gofer",
             () if p.line.contains("__sentry") => "sentry",
+            () if p.line.contains("__broker") => "broker",
             () => "stub",
         };
         let processes = procs::tree(launcher).into_iter().map(|p| (role(&p), p)).collect();
@@ -312,7 +315,7 @@ fn posture(who: Who) {
             wrong.push(what);
         }
     };
-    for role in ["launcher", "gofer", "sentry", "stub"] {
+    for role in ["launcher", "gofer", "sentry", "broker", "stub"] {
         check(!run.of(role).is_empty(), format!("no {role}"));
     }
     for (role, p) in &run.processes {
@@ -338,14 +341,19 @@ fn posture(who: Who) {
                 check(false, format!("stub holds descriptor {number}, {}", target.display()));
                 continue;
             }
+            // Beside the streams it has its connection to the sentry.
+            check(
+                *role != "broker" || number < 3 || target.to_string_lossy().starts_with("socket:"),
+                format!("broker holds {number}, {}", target.display()),
+            );
             check(
                 number < 3 || flags & 0o2000000 != 0,
                 format!("{role}: {number} ({}) stays over exec", target.display()),
             );
             let directory = fs::metadata(entry.path()).is_ok_and(|m| m.is_dir());
             check(
-                !(directory && *role == "sentry"),
-                format!("sentry holds a directory, {}", target.display()),
+                !(directory && matches!(*role, "sentry" | "broker")),
+                format!("{role} holds a directory, {}", target.display()),
             );
         }
     }

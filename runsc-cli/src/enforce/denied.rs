@@ -45,6 +45,8 @@ impl Denied {
             Cause::Rules => place.map(described),
             Cause::Hidden => Some("the path is hidden".to_owned()),
             Cause::ReadOnly => Some("mounted read-only".to_owned()),
+            Cause::Network => Some("the network policy does not name the address".to_owned()),
+            Cause::Name => Some("the network policy does not name the host".to_owned()),
         };
         let (word, result) = match denial.kind.action {
             Action::Allow | Action::Log => ("logged", None),

@@ -90,11 +90,22 @@ enum Entry {
     Mount { path: String, mode: &'static str },
     /// The root's writes kept in memory.
     Overlay,
+    /// A destination that may be reached.
+    Reach { destination: String },
 }
 
 /// The tip for a refusal, where there is anything to write.
 pub(crate) fn of(denial: &Denial, place: Option<&Place>, context: &Context) -> Option<Tip> {
     let entry = entry(denial)?;
+    if let (Entry::Reach { destination }, false) = (&entry, context.is_file) {
+        // The option is shorter than a file of one's own.
+        return Some(Tip {
+            lines: format!("extends = [{}]\n{}", quoted(&context.policy), toml(&entry)),
+            place: format!(
+                "`--allow-net {destination}` to the command line, or in a file of yours, given with --policy FILE"
+            ),
+        });
+    }
     let own_rule = place.filter(|place| {
         place.by == By::Rule && place.origin.as_ref().is_some_and(|origin| *origin.file == *context.policy)
     });
@@ -144,6 +155,11 @@ fn entry(denial: &Denial) -> Option<Entry> {
             Some(Entry::Allow { call: denial.name.clone(), family: family(&denial.name, &denial.args) })
         }
         Cause::Hidden => Some(Entry::Mount { path: path?, mode: "ro" }),
+        Cause::Network | Cause::Name => {
+            // With the name that the address was resolved from it ends in the address.
+            let destination = path?.split(" (").next().unwrap_or_default().to_owned();
+            Some(Entry::Reach { destination })
+        }
         Cause::ReadOnly => Some(match path?.as_str() {
             "/" => Entry::Overlay,
             path => Entry::Mount { path: path.to_owned(), mode: "overlay" },
@@ -163,6 +179,7 @@ fn toml(entry: &Entry) -> String {
             format!("[[files.mount]]\nsource = {}\nmode = \"{mode}\"\n", quoted(path))
         }
         Entry::Overlay => "[files]\noverlay = \"memory\"\n".to_owned(),
+        Entry::Reach { destination } => format!("[network]\nallow = [{}]\n", quoted(destination)),
     }
 }
 
@@ -179,6 +196,7 @@ fn json(entry: &Entry, line: Option<u32>, policy: &str) -> Tip {
         Entry::Mount { path, mode } => {
             (json!({ "source": path, "mode": mode }), "the list \"mount\" of \"files\"")
         }
+        Entry::Reach { destination } => (json!(destination), "the list \"allow\" of \"network\""),
         Entry::Overlay => {
             let lines = "\"overlay\": \"memory\"\n".to_owned();
             return Tip { lines, place: format!("to \"files\" of {policy}") };

@@ -13,6 +13,7 @@ pub mod overlay;
 pub mod pidfd;
 pub mod pipe;
 pub mod proc;
+pub mod resolv;
 pub mod signalfd;
 pub mod socket;
 pub mod sys;

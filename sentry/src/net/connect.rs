@@ -231,6 +231,7 @@ impl Socket {
 
     /// connect(2) with `AF_UNSPEC`: forgets the peer of a datagram socket.
     pub fn disconnect(&self) -> Result<()> {
+        super::outside::forget(self);
         if !self.is_dgram() {
             return if self.is_unix() { Err(Errno::EINVAL) } else { Ok(()) };
         }
@@ -266,6 +267,11 @@ impl Socket {
 
     /// shutdown(2); `directions` of `SHUT_READ` and `SHUT_WRITE`.
     pub fn shutdown(&self, directions: u8) -> Result<()> {
+        if let Some(leg) = self.tcp_leg() {
+            leg.shutdown(directions)?;
+            self.queue.wake(PollEvents::all());
+            return Ok(());
+        }
         let (status, peer) = {
             let s = self.state.lock();
             (s.status, s.peer.upgrade())

@@ -112,9 +112,14 @@ pub fn go_offline() {
     OFFLINE.store(true, Ordering::Relaxed);
 }
 
+/// Whether not even loopback is there.
+pub fn offline() -> bool {
+    OFFLINE.load(Ordering::Relaxed)
+}
+
 /// Whether there is a way to an address.
 pub fn reachable(ip: IpAddr) -> bool {
-    canonical(ip).is_loopback() && !OFFLINE.load(Ordering::Relaxed)
+    canonical(ip).is_loopback() && !offline()
 }
 
 /// Where a packet to the unspecified address goes: loopback, as on Linux.

@@ -10,6 +10,18 @@ const WRITABLE: PollEvents = PollEvents::OUT.union(PollEvents::WRNORM);
 
 impl Socket {
     pub fn poll(&self) -> PollEvents {
+        if !self.has_legs() {
+            return self.poll_inside();
+        }
+        let outside = self.poll_legs();
+        if self.is_dgram() {
+            outside | self.poll_inside()
+        } else {
+            outside
+        }
+    }
+
+    fn poll_inside(&self) -> PollEvents {
         let (status, pending) = {
             let s = self.state.lock();
             (s.status, !s.pending.is_empty())

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::addr::Addr;
 use super::names::{self, Binding};
+use super::outside::Legs;
 use super::queue::{ReceiveQueue, SendBuffer, Ucred, DEFAULT_BUFFER};
 use crate::vfs::InodeRef;
 use crate::wait_queue::{PollEvents, WaitQueue};
@@ -87,6 +88,9 @@ pub struct Socket {
     pub(super) send_buffer: Arc<SendBuffer>,
     /// Directions that are shut down.
     pub(super) shut: AtomicU8,
+    /// Sockets of the host that lead out, and whether there are any.
+    pub(super) legs: Mutex<Legs>,
+    pub(super) has_legs: AtomicBool,
     /// `SO_ERROR`.
     pub(super) error: AtomicI32,
     /// A connect that was answered `EINPROGRESS`, its outcome not yet collected by a second connect.
@@ -122,6 +126,8 @@ impl Socket {
                 }),
                 received: Mutex::default(),
                 shut: AtomicU8::new(0),
+                legs: Mutex::default(),
+                has_legs: AtomicBool::new(false),
                 error: AtomicI32::new(0),
                 in_progress: AtomicBool::new(false),
                 waits: AtomicBool::new(false),
@@ -181,6 +187,8 @@ impl Socket {
     }
     /// getpeername(2).
     pub fn remote(&self) -> Result<Addr> {
+        // Whether a connect that leads out has arrived shows when it is looked at.
+        self.connecting_out();
         let s = self.state.lock();
         if s.status != Status::Connected {
             return Err(Errno::ENOTCONN);
@@ -188,8 +196,16 @@ impl Socket {
         Ok(s.remote.clone())
     }
 
-    /// `SO_ERROR`, which reading clears.
+    /// `SO_ERROR`, which reading clears. A connect to the outside that has failed is over with it.
     pub fn take_error(&self) -> Option<Errno> {
+        let Some(leg) = self.tcp_leg() else { return self.take_own_error() };
+        let error = self.take_own_error().or_else(|| leg.take_error());
+        if error.is_some() && self.status() == Status::Idle {
+            self.drop_legs();
+        }
+        error
+    }
+    pub(super) fn take_own_error(&self) -> Option<Errno> {
         match self.error.swap(0, Ordering::SeqCst) {
             0 => None,
             n => Some(Errno(n)),
@@ -214,6 +230,9 @@ impl Socket {
 
     /// `FIONREAD`.
     pub fn available(&self) -> usize {
+        if let Some(leg) = self.tcp_leg() {
+            return leg.available();
+        }
         self.received.lock().available(self.is_stream())
     }
     /// `TIOCOUTQ`.
@@ -303,6 +322,7 @@ impl Socket {
 
     /// The last descriptor is gone.
     pub fn close(&self) {
+        self.drop_legs();
         let (peer, binding, pending, connected) = {
             let mut s = self.state.lock();
             let connected = s.status == Status::Connected;

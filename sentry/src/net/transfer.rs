@@ -8,6 +8,7 @@ use linux_abi::{Errno, Result};
 
 use super::addr::{canonical, Addr};
 use super::names;
+use super::outside::{self, Take};
 use super::queue::{Received, Segment, Ucred};
 use super::socket::{Socket, Status, SHUT_READ, SHUT_WRITE};
 use crate::mm::{Sink, Source};
@@ -59,6 +60,9 @@ impl Socket {
     }
 
     fn send_stream(&self, from: &mut dyn Source, out: &mut Outgoing) -> Result<usize> {
+        if let Some(leg) = self.tcp_leg() {
+            return leg.send(from);
+        }
         if let Some(e) = self.take_error() {
             return Err(e);
         }
@@ -128,6 +132,9 @@ impl Socket {
         if self.is_shut(SHUT_WRITE) {
             return Err(Errno::EPIPE.into());
         }
+        if let Some(leg) = self.leg_for(out) {
+            return Ok(leg.send(from)?);
+        }
         let (target, source) = self.message_target(out)?;
         let limit = if self.is_unix() { self.send_buffer.limit().saturating_sub(32) } else { UDP_MAX };
         if from.remaining() > limit {
@@ -137,6 +144,15 @@ impl Socket {
             return Err(Errno::EAGAIN.into());
         }
         let Some(target) = target else {
+            if let Some(way) = outside::way().filter(|_| self.asks_resolver(out)) {
+                let mut query = vec![0; from.remaining()];
+                let n = from.take(&mut query)?;
+                if n < query.len() {
+                    return Err(Errno::EFAULT.into());
+                }
+                way.resolve(query, self.me.clone());
+                return Ok(n);
+            }
             // Nobody listens: an ICMP message comes back, which a connected socket learns of.
             if self.status() == Status::Connected {
                 self.set_error(Errno::ECONNREFUSED);
@@ -227,7 +243,7 @@ impl Socket {
     }
 
     /// Puts a piece into the receive queue; gives it back where the socket is closed.
-    fn take_in(&self, segment: Segment) -> std::result::Result<(), Segment> {
+    pub(super) fn take_in(&self, segment: Segment) -> std::result::Result<(), Segment> {
         let mut r = self.received.lock();
         if r.closed {
             return Err(segment);
@@ -238,6 +254,12 @@ impl Socket {
 
     /// Receives what is there; `Ok(None)` is the end of the stream. The caller drops what it returns with no lock held.
     pub fn receive(&self, to: &mut dyn Sink, peek: bool) -> Result<Option<Received>> {
+        if self.has_legs() {
+            let take = if peek { Take::Peek } else { Take::Away };
+            if let Some(result) = self.receive_from_legs(to, take) {
+                return result;
+            }
+        }
         let status = self.status();
         if !self.is_dgram() && status != Status::Connected {
             if let Some(e) = self.take_error() {

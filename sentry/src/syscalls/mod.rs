@@ -35,6 +35,7 @@ pub mod shm;
 pub mod signals;
 pub mod socket;
 pub mod socket_msg;
+mod socket_outside;
 pub mod sockopt;
 pub mod system;
 pub mod table;

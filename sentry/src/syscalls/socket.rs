@@ -8,6 +8,7 @@ use linux_abi::Errno;
 
 use super::args::Fd;
 use super::pipe::install_pair;
+use super::socket_outside;
 use crate::cred::cap;
 use crate::fsimpl::socket;
 use crate::kernel::{Ctx, SysResult};
@@ -189,7 +190,11 @@ pub fn connect(cx: &mut Ctx<'_>, fd: Fd, addr: u64, len: u32) -> SysResult {
                 let other = find_unix(cx, name)?;
                 s.connect_unix(other, cred)?
             }
-            Addr::Inet(at) => s.connect_inet(*at, file.nonblocking(), cred)?,
+            Addr::Inet(at) if s.leads_out(*at) => return socket_outside::connect(cx, &file, &s, *at),
+            Addr::Inet(at) => {
+                socket_outside::denied(&s, *at, b"");
+                s.connect_inet(*at, file.nonblocking(), cred)?
+            }
         };
         match queue {
             Connecting::Done => return Ok(0),

@@ -9,6 +9,7 @@ use linux_abi::Errno;
 use super::args::Fd;
 use super::fs_io::{raise, Ranges, MAX_RW};
 use super::socket::{find_unix, open_socket, read_addr, ucred, write_addr};
+use super::socket_outside;
 use crate::cred::cap;
 use crate::kernel::{Ctx, Stop, SysResult};
 use crate::limits::resource;
@@ -213,6 +214,13 @@ fn send(
 ) -> SysResult {
     if flags & libc::MSG_OOB != 0 && (!s.is_stream() || s.is_unix()) {
         return Err(Errno::EOPNOTSUPP.into());
+    }
+    // As where `net.ipv4.tcp_fastopen` has no client's bit: who wants to connect calls connect(2).
+    if flags & libc::MSG_FASTOPEN != 0 && s.is_stream() && !s.is_unix() {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
+    if let Destination::Inet(to) = &out.to {
+        socket_outside::prepare_send(cx, s, *to)?;
     }
     let nowait = flags & libc::MSG_DONTWAIT != 0 || file.nonblocking();
     set_deadline(cx, s.options.send_timeout.load(Ordering::Relaxed));

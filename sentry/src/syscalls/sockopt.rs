@@ -70,6 +70,7 @@ pub fn setsockopt(cx: &mut Ctx<'_>, fd: Fd, level: i32, name: i32, at: u64, len:
         }
         let [on, seconds] = UserPtr::<[i32; 2]>::new(at).read(&cx.mem)?;
         *s.options.linger.lock() = (i32::from(on != 0), seconds);
+        s.settings_changed();
         return Ok(0);
     }
     let known = switch(&s, level, name).is_some() || ignored(&s, level, name).is_some();
@@ -83,6 +84,7 @@ pub fn setsockopt(cx: &mut Ctx<'_>, fd: Fd, level: i32, name: i32, at: u64, len:
     let v = UserPtr::<i32>::new(at).read(&cx.mem)?;
     if let Some(flag) = switch(&s, level, name) {
         flag.store(v != 0, Ordering::Relaxed);
+        s.settings_changed();
         return Ok(0);
     }
     if known {

@@ -4,6 +4,7 @@
 //! A handler runs on one thread from begin to return, so the notes are that thread's.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ pub enum Refused {
     Hidden(Arc<[u8]>),
     /// This place may not be written to.
     ReadOnly(VfsPath),
+    /// This address may not be reached; the name that it was resolved from, where there was one.
+    Network(SocketAddr, Vec<u8>),
 }
 
 /// How a place was used.
@@ -58,6 +61,11 @@ pub fn call_number() -> u64 {
 pub(super) fn refused(what: Refused) {
     MET.set(true);
     REFUSED.with_borrow_mut(|kept| *kept = Some(what));
+}
+
+/// An address outside was refused.
+pub fn refused_network(to: SocketAddr, name: &[u8]) {
+    refused(Refused::Network(to, name.to_vec()));
 }
 
 /// Takes what was refused since the last time.

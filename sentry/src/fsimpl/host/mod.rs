@@ -8,6 +8,7 @@
 //! - [`inode`]: inodes. [`known`]: what is known of a directory. [`dir`], [`file`], [`listing`]: open directories and
 //!   files, and directories read before.
 //! - [`stream`]: descriptors 0, 1 and 2 of the launcher, with [`tty`] for their ioctls.
+//! - [`outside`]: the net broker and the sockets that it hands over.
 //! - [`poller`]: the thread that waits for them where a guest does.
 //!
 //! Locks: each inode has one for its cache and one for its state; they are leaves, never held while the gofer is
@@ -19,6 +20,7 @@ mod file;
 mod inode;
 mod known;
 mod listing;
+pub mod outside;
 pub mod poller;
 pub mod stream;
 mod tty;
