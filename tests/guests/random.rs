@@ -158,7 +158,7 @@ unsafe fn processes(dice: &mut Dice, steps: u32) {
         let set = crate::kit::set_of(&[signal, own[dice.roll(5) as usize]]);
         let p = dice.roll(3) as usize;
         let mut bytes = vec![i as u8; 1 + dice.roll(9000) as usize];
-        match dice.roll(18) {
+        match dice.roll(28) {
             0 | 1 if life == Life::None => {
                 let code = dice.roll(3) as i32;
                 let (ready, tell) = crate::kit::pipe();
@@ -243,6 +243,82 @@ unsafe fn processes(dice: &mut Dice, steps: u32) {
                 let end = dice.roll(2) as usize;
                 signal_pipe(pipes[p][end]);
                 pipes[p][end] = -1;
+            }
+            17 if life != Life::None => {
+                let fd = syscall(SYS_pidfd_open, pid, 0) as i32;
+                let mut ended = pollfd { fd, events: POLLIN, revents: 0 };
+                ret(&format!("{i} pidfd"), poll(&mut ended, 1, 0));
+                ret(&format!("{i} signal by it"), syscall(SYS_pidfd_send_signal, fd, 0, 0, 0));
+                let mut info: siginfo_t = z();
+                let wait = waitid(P_PIDFD, fd as id_t, &mut info, WEXITED | WNOHANG);
+                ret(&format!("{i} not over"), wait);
+                close(fd);
+            }
+            18 if life == Life::Runs => {
+                // Stops and ends of a whole group, seen with and without taking them.
+                setpgid(pid, 0);
+                kill(-pid, SIGTSTP);
+                say(&format!("{i} group stopped, left"), waited(pid, ANY | WNOWAIT));
+                say(&format!("{i} group stopped"), waited(pid, WSTOPPED));
+                kill(-pid, SIGCONT);
+                say(&format!("{i} group continued"), waited(pid, WCONTINUED));
+            }
+            19 => {
+                let value = sigval { sival_ptr: dice.roll(1000) as *mut c_void };
+                ret(&format!("{i} queue {signal}"), sigqueue(getpid(), signal, value));
+                let now: timespec = z();
+                let mut info: siginfo_t = z();
+                let got = sigtimedwait(&set, &mut info, &now);
+                let details = (got > 0).then(|| (info.si_code, info.si_value().sival_ptr as usize));
+                show(&format!("{i} taken {got}"), details.filter(|d| d.0 == SI_QUEUE));
+            }
+            20 => {
+                // The reader is told of data by a signal: by one, however often.
+                const F_SETSIG: i32 = 10;
+                let on = dice.roll(2) == 0;
+                ret(&format!("{i} owner"), fcntl(pipes[p][0], F_SETOWN, getpid()));
+                ret(&format!("{i} its signal"), fcntl(pipes[p][0], F_SETSIG, SIGUSR2));
+                ret(
+                    &format!("{i} tells {on}"),
+                    fcntl(pipes[p][0], F_SETFL, O_NONBLOCK | if on { O_ASYNC } else { 0 }),
+                );
+            }
+            21 => {
+                let pages = 1 << dice.roll(6);
+                ret(&format!("{i} room {pages}"), fcntl(pipes[p][1], F_SETPIPE_SZ, pages * 4096));
+                ret(&format!("{i} has"), fcntl(pipes[p][0], F_GETPIPE_SZ));
+            }
+            22 => {
+                let v = [
+                    iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() / 3 },
+                    iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() / 2 },
+                ];
+                if dice.roll(2) == 0 {
+                    ret(&format!("{i} gather"), writev(pipes[p][1], v.as_ptr(), 2));
+                } else {
+                    ret(&format!("{i} scatter"), readv(pipes[p][0], v.as_ptr(), 2));
+                }
+            }
+            23 => {
+                let (from, to) = (pipes[p][0], pipes[(p + 1) % 3][1]);
+                let none = std::ptr::null_mut();
+                let n = 1 + dice.roll(9000) as usize;
+                ret(&format!("{i} move {n}"), splice(from, none, to, none, n, SPLICE_F_NONBLOCK));
+            }
+            24 => {
+                let fd = dup(pipes[p][dice.roll(2) as usize]);
+                show(&format!("{i} copy"), fd >= 0);
+                close(fd);
+            }
+            25 => {
+                // A program that writes to the pipe, and ends.
+                let pid = child(|| {
+                    dup2(pipes[p][1], 1);
+                    let argv = [c"echo".as_ptr(), c"from a program".as_ptr(), std::ptr::null()];
+                    execv(c"/bin/echo".as_ptr(), argv.as_ptr());
+                    9
+                });
+                say(&format!("{i} program"), end_of(pid));
             }
             _ => {
                 let mut there = -1;

@@ -280,7 +280,7 @@ impl Space {
 }
 
 /// User and system time of a process, from its CPU clocks (clock_getcpuclockid(3); the kinds are the kernel's
-/// CPUCLOCK_PROF and CPUCLOCK_VIRT).
+/// CPUCLOCK_SCHED, which is exact, and CPUCLOCK_VIRT, which counts ticks).
 pub(crate) fn cpu_time(pid: i32) -> (u64, u64) {
     let read = |kind: i32| {
         let mut ts = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -290,6 +290,7 @@ pub(crate) fn cpu_time(pid: i32) -> (u64, u64) {
             _ => 0,
         }
     };
-    let (all, user) = (read(0), read(1));
-    (user, all.saturating_sub(user))
+    let all = read(2);
+    let user = read(1).min(all);
+    (user, all - user)
 }

@@ -278,6 +278,8 @@ impl File {
 
 impl Drop for File {
     fn drop(&mut self) {
+        // Its own end is no news to whom it tells by signals.
+        drop(self.async_io.get_mut().take());
         if self.marked(Mark::Locked) {
             super::locks::release_owner(self.lock_owner());
         }

@@ -34,6 +34,8 @@ pub mod request {
     pub const TCSBRKP: u32 = 0x5425;
     pub const TIOCSBRK: u32 = 0x5427;
     pub const TIOCCBRK: u32 = 0x5428;
+    pub const TIOCGLCKTRMIOS: u32 = 0x5456;
+    pub const TIOCSLCKTRMIOS: u32 = 0x5457;
     pub const TCGETS2: u32 = 0x802c_542a;
     pub const TCSETS2: u32 = 0x402c_542b;
     pub const TCSETSW2: u32 = 0x402c_542c;
@@ -74,6 +76,12 @@ pub fn ioctl(end: &End, io: &Ioctl<'_, '_>) -> Result<i64> {
         TCSBRK | TCSBRKP | TIOCSBRK | TIOCCBRK => Ok(0),
         TCXONC => flow(end, io.arg),
         TCFLSH => flush(end, io.arg),
+        // No mode is locked, and none can be: that is for who rules the machine.
+        TIOCGLCKTRMIOS => {
+            io.mem.write(io.arg, &[0; 36])?;
+            Ok(0)
+        }
+        TIOCSLCKTRMIOS => Err(Errno::EPERM),
         TIOCEXCL | TIOCNXCL => {
             pty.state.lock().exclusive = io.request == TIOCEXCL;
             Ok(0)
