@@ -154,7 +154,6 @@ impl AsyncIo {
 
     /// Begins to tell of what happens at a queue, in the name of a descriptor.
     pub fn begin(&self, queue: &WaitQueue, fd: i32) {
-        let Some(me) = self.me.upgrade() else { return };
         let mut mask = PollEvents::empty();
         if self.reads {
             mask |= PollEvents::READABLE;
@@ -162,7 +161,7 @@ impl AsyncIo {
         if self.writes {
             mask |= PollEvents::WRITABLE | PollEvents::WRBAND;
         }
-        let watch = queue.register(mask, me);
+        let watch = queue.register(mask, Arc::new(Watcher(self.me.clone())));
         let before = {
             let mut s = self.state.lock();
             s.fd = fd;
@@ -190,8 +189,19 @@ impl AsyncIo {
     }
 }
 
-impl Waiter for AsyncIo {
+/// What the queue holds. Weakly, since the description's part has its place in the queue: it ends with the description.
+struct Watcher(Weak<AsyncIo>);
+
+impl Waiter for Watcher {
     fn notify(&self, events: PollEvents) {
+        if let Some(io) = self.0.upgrade() {
+            io.tell(events);
+        }
+    }
+}
+
+impl AsyncIo {
+    fn tell(&self, events: PollEvents) {
         let Some(reason) = self.reason(events) else { return };
         let (owner, signal, users, fd) = {
             let s = self.state.lock();
