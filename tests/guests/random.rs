@@ -272,17 +272,6 @@ unsafe fn processes(dice: &mut Dice, steps: u32) {
                 let details = (got > 0).then(|| (info.si_code, info.si_value().sival_ptr as usize));
                 show(&format!("{i} taken {got}"), details.filter(|d| d.0 == SI_QUEUE));
             }
-            20 => {
-                // The reader is told of data by a signal: by one, however often.
-                const F_SETSIG: i32 = 10;
-                let on = dice.roll(2) == 0;
-                ret(&format!("{i} owner"), fcntl(pipes[p][0], F_SETOWN, getpid()));
-                ret(&format!("{i} its signal"), fcntl(pipes[p][0], F_SETSIG, SIGUSR2));
-                ret(
-                    &format!("{i} tells {on}"),
-                    fcntl(pipes[p][0], F_SETFL, O_NONBLOCK | if on { O_ASYNC } else { 0 }),
-                );
-            }
             21 => {
                 let pages = 1 << dice.roll(6);
                 ret(&format!("{i} room {pages}"), fcntl(pipes[p][1], F_SETPIPE_SZ, pages * 4096));
