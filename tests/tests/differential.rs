@@ -1,6 +1,5 @@
 //! The same guest program on the host and inside: the kernel is the oracle. One test a case.
 
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -22,14 +21,6 @@ fn one(who: Who, args: &[&str], inside: bool) -> Outcome {
     } else {
         native_command(who, guests.as_os_str())
     };
-    // What this process was given by accident is not the guest's: some cases list their descriptors.
-    // SAFETY: close_range is a plain system call on numbers, fit for a forked child.
-    unsafe {
-        command.pre_exec(|| match libc::close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC as i32) {
-            0 => Ok(()),
-            _ => Err(std::io::Error::last_os_error()),
-        });
-    }
     run(command.args(args).current_dir(dir.path()), LIMIT)
 }
 
