@@ -4,8 +4,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use gofer_protocol::{
-    Attr, Bytes, DirEntries, DirEntry, Entries, FileKind, Looked, NodeId, Statfs, Step, WalkReply, Watch,
-    MAX_LINK, MAX_MESSAGE, MAX_XATTR,
+    Attr, Bytes, DirEntries, DirEntry, Entries, FileKind, Found, Looked, NodeId, Statfs, Step, WalkReply,
+    Watch, Xattrs, MAX_LINK, MAX_MESSAGE, MAX_XATTR,
 };
 use linux_abi::Errno;
 use rustix::fs::{OFlags, RawDir, SeekFrom};
@@ -62,10 +62,24 @@ impl State {
         Ok(reply)
     }
 
-    pub(crate) fn look(&mut self, dir: NodeId, watch: Watch, names: &[&[u8]]) -> Result<Looked> {
+    pub(crate) fn look(
+        &mut self,
+        dir: NodeId,
+        watch: Watch,
+        xattrs: Xattrs,
+        names: &[&[u8]],
+    ) -> Result<Looked> {
         self.nodes.dir(dir)?;
         let watch = self.watch(dir, watch);
-        Ok(Looked { watch, found: names.iter().map(|name| self.lookup(dir, name)).collect() })
+        let mut found = Vec::with_capacity(names.len());
+        for name in names {
+            found.push(self.lookup(dir, name).map(|made| {
+                let plain =
+                    xattrs == Xattrs::Tell && self.list_xattr(made.node).is_ok_and(|l| l.0.is_empty());
+                Found { made, plain }
+            }));
+        }
+        Ok(Looked { watch, found })
     }
 
     pub(crate) fn stat(&mut self, node: NodeId) -> Result<Attr> {
@@ -252,10 +266,7 @@ impl State {
 
     pub(crate) fn get_xattr(&mut self, node: NodeId, name: &[u8]) -> Result<Bytes> {
         let fd = self.open_for_xattr(node)?;
-        let mut value = vec![0u8; MAX_XATTR];
-        let len = rustix::fs::fgetxattr(&fd, name, &mut value[..]).map_err(errno)?;
-        value.truncate(len);
-        Ok(Bytes(value))
+        sized(|buffer| rustix::fs::fgetxattr(&fd, name, buffer))
     }
 
     pub(crate) fn list_xattr(&mut self, node: NodeId) -> Result<Bytes> {
@@ -264,10 +275,7 @@ impl State {
             Err(Errno::ENODATA) => return Ok(Bytes::default()),
             Err(e) => return Err(e),
         };
-        let mut names = vec![0u8; MAX_XATTR];
-        let len = rustix::fs::flistxattr(&fd, &mut names[..]).map_err(errno)?;
-        names.truncate(len);
-        Ok(Bytes(names))
+        sized(|buffer| rustix::fs::flistxattr(&fd, buffer))
     }
 
     /// Extended attributes are read through an ordinary descriptor, since `O_PATH` does not serve and a path under
@@ -283,6 +291,20 @@ impl State {
             Err(e) => Err(e),
         }
     }
+}
+
+/// What fills a buffer: most is short, so a small one is tried first.
+fn sized(read: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> Result<Bytes> {
+    let mut small = [0u8; 256];
+    match read(&mut small) {
+        Ok(len) => return Ok(Bytes(small.get(..len).unwrap_or_default().to_vec())),
+        Err(rustix::io::Errno::RANGE) => {}
+        Err(e) => return Err(errno(e)),
+    }
+    let mut large = vec![0u8; MAX_XATTR];
+    let len = read(&mut large).map_err(errno)?;
+    large.truncate(len);
+    Ok(Bytes(large))
 }
 
 /// The flags that a request may ask for; anything else is refused, not dropped.

@@ -108,7 +108,7 @@ fn handle(state: &mut State, request: Request<'_>, out: &mut Writer) -> Result<O
     match request {
         Request::Hello { .. } => state.trees()?.encode(out),
         Request::Walk { node, watch, names } => state.walk(node, watch, &names)?.encode(out),
-        Request::Look { dir, watch, names } => state.look(dir, watch, &names)?.encode(out),
+        Request::Look { dir, watch, xattrs, names } => state.look(dir, watch, xattrs, &names)?.encode(out),
         Request::Watches => return state.watches().map(Some),
         Request::Stat { node, watch } => {
             // Watched first, then read, so that no change falls in between.

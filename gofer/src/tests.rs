@@ -7,7 +7,7 @@ use std::os::unix::fs::{symlink, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use gofer_protocol::{Channel, Client, Entries, FileKind, NodeId, Owner, SetAttr, SetTime, Watch};
+use gofer_protocol::{Channel, Client, Entries, FileKind, NodeId, Owner, SetAttr, SetTime, Watch, Xattrs};
 use linux_abi::Errno;
 
 use crate::{open_trees, serve, GoferConfig, TreeConfig};
@@ -438,7 +438,7 @@ fn hostile_requests_reach_nothing_outside() {
         let new = names[random(9) as usize];
         let fd = match random(16) {
             0 | 1 => client.walk(node, Watch::Yes, &[name, new, name]).ok().map(|_| None),
-            2 => client.look(node, Watch::No, &[name, new]).ok().map(|_| None),
+            2 => client.look(node, Watch::No, Xattrs::Tell, &[name, new]).ok().map(|_| None),
             3 | 4 => client.open(node, random(4) as u32).ok().map(|(fd, _)| Some(fd)),
             5 => client.create(node, name, 0o644, libc::O_RDWR as u32, owner).ok().map(|(_, fd)| Some(fd)),
             6 => client.mkdir(node, name, 0o755, owner).ok().map(|_| None),

@@ -15,7 +15,7 @@ use linux_abi::Errno;
 use crate::attr::Attr;
 use crate::channel::{Channel, Fds, Received};
 use crate::reply::{Bytes, DirEntries, Looked, Made, ReplyHeader, Stated, Statfs, Trees, WalkReply};
-use crate::request::{Entries, Owner, Request, SetAttr, Watch};
+use crate::request::{Entries, Owner, Request, SetAttr, Watch, Xattrs};
 use crate::wire::{Reader, Wire, Writer};
 use crate::{NodeId, Tree, MAX_FORGET, MAX_MESSAGE, MAX_WALK};
 
@@ -138,11 +138,12 @@ impl Client {
     }
 
     /// Looks names up in one directory, at most [`crate::MAX_LOOK`].
-    pub fn look(&self, dir: NodeId, watch: Watch, names: &[&[u8]]) -> Result<Looked, Errno> {
+    pub fn look(&self, dir: NodeId, watch: Watch, xattrs: Xattrs, names: &[&[u8]]) -> Result<Looked, Errno> {
         if names.len() > crate::MAX_LOOK {
             return Err(Errno::E2BIG);
         }
-        let (reply, _) = self.ask::<Looked>(&Request::Look { dir, watch, names: names.to_vec() }, 0)?;
+        let (reply, _) =
+            self.ask::<Looked>(&Request::Look { dir, watch, xattrs, names: names.to_vec() }, 0)?;
         if reply.found.len() != names.len() {
             return Err(self.broken());
         }

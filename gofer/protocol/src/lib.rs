@@ -26,10 +26,10 @@ pub use attr::{Attr, FileKind, Timestamp};
 pub use channel::{Channel, Fds, Received, MAX_FDS};
 pub use client::{Client, ClientError};
 pub use reply::{
-    begin_reply, finish_reply, Bytes, DirEntries, DirEntry, Looked, Made, ReplyHeader, Stated, Statfs, Step,
-    Tree, Trees, WalkReply, WatchId,
+    begin_reply, finish_reply, Bytes, DirEntries, DirEntry, Found, Looked, Made, ReplyHeader, Stated, Statfs,
+    Step, Tree, Trees, WalkReply, WatchId,
 };
-pub use request::{Entries, Owner, Request, SetAttr, SetTime, Watch};
+pub use request::{Entries, Owner, Request, SetAttr, SetTime, Watch, Xattrs};
 pub use wire::{Malformed, Reader, Wire, Writer};
 
 /// The version that both sides must have; they are one executable, so there is no negotiation.

@@ -173,12 +173,20 @@ fn error(r: &mut Reader<'_>) -> Result<Option<Errno>, Malformed> {
     }
 }
 
+/// A file that was looked up among others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub made: Made,
+    /// It was looked whether it has extended attributes, and it has none.
+    pub plain: bool,
+}
+
 /// The answer to [`crate::Request::Look`]: for each name, in order, what it stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Looked {
     /// The watch on the directory.
     pub watch: WatchId,
-    pub found: Vec<Result<Made, Errno>>,
+    pub found: Vec<Result<Found, Errno>>,
 }
 
 impl Wire for Looked {
@@ -187,9 +195,10 @@ impl Wire for Looked {
         w.u32(self.found.len() as u32);
         for one in &self.found {
             match one {
-                Ok(made) => {
+                Ok(found) => {
                     w.u32(0);
-                    made.encode(w);
+                    w.u8(u8::from(found.plain));
+                    found.made.encode(w);
                 }
                 Err(e) => w.u32(u32::try_from(e.0).ok().filter(|n| (1..4096).contains(n)).unwrap_or(5)),
             }
@@ -201,7 +210,14 @@ impl Wire for Looked {
         let mut found = Vec::with_capacity(count);
         for _ in 0..count {
             found.push(match error(r)? {
-                None => Ok(Made::decode(r)?),
+                None => {
+                    let plain = match r.u8()? {
+                        0 => false,
+                        1 => true,
+                        _ => return Err(Malformed("extended attributes")),
+                    };
+                    Ok(Found { plain, made: Made::decode(r)? })
+                }
                 Some(e) => Err(e),
             });
         }

@@ -18,6 +18,13 @@ pub enum Watch {
     Yes,
 }
 
+/// Whether an answer says which files have no extended attributes at all. Each file is opened for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Xattrs {
+    Leave,
+    Tell,
+}
+
 /// Who a new file belongs to; `None` leaves what the host gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Owner {
@@ -65,10 +72,12 @@ pub enum Request<'a> {
         node: NodeId,
         watch: Watch,
     },
-    /// Looks all `names` up in one directory. Answer: [`crate::Looked`].
+    /// Looks all `names` up in one directory, and, where asked for, whether they have extended attributes. Answer:
+    /// [`crate::Looked`].
     Look {
         dir: NodeId,
         watch: Watch,
+        xattrs: Xattrs,
         names: Vec<&'a [u8]>,
     },
     /// Answer: the descriptor on which all watches report (inotify(7)); it can be read, and nothing else.
@@ -234,10 +243,11 @@ impl Request<'_> {
                 w.u64(*node);
                 watch.encode(w);
             }
-            Request::Look { dir, watch, names } => {
+            Request::Look { dir, watch, xattrs, names } => {
                 start(w, kind::LOOK);
                 w.u64(*dir);
                 watch.encode(w);
+                w.u32(u32::from(*xattrs == Xattrs::Tell));
                 w.u32(names.len() as u32);
                 names.iter().for_each(|n| w.bytes(n));
             }
@@ -372,9 +382,14 @@ impl Request<'_> {
             kind::STAT => Request::Stat { node: r.u64()?, watch: Watch::decode(&mut r)? },
             kind::LOOK => {
                 let (dir, watch) = (r.u64()?, Watch::decode(&mut r)?);
+                let xattrs = match r.u32()? {
+                    0 => Xattrs::Leave,
+                    1 => Xattrs::Tell,
+                    _ => return Err(Malformed("extended attributes")),
+                };
                 let count = r.count(5, MAX_LOOK)?;
                 let names = (0..count).map(|_| r.name()).collect::<Result<_, _>>()?;
-                Request::Look { dir, watch, names }
+                Request::Look { dir, watch, xattrs, names }
             }
             kind::WATCHES => Request::Watches,
             kind::OPEN => Request::Open { node: r.u64()?, flags: r.u32()? },

@@ -46,7 +46,7 @@ fn requests() -> Vec<Request<'static>> {
         Request::Walk { node: 3, watch: Watch::Yes, names: vec![b"usr", b"lib", &[0xff; MAX_NAME]] },
         Request::Walk { node: 3, watch: Watch::Yes, names: vec![] },
         Request::Stat { node: 4, watch: Watch::Yes },
-        Request::Look { dir: 4, watch: Watch::No, names: vec![b"a", b"b"] },
+        Request::Look { dir: 4, watch: Watch::No, xattrs: Xattrs::Tell, names: vec![b"a", b"b"] },
         Request::Watches,
         Request::Scratch,
         Request::Open { node: 5, flags: 2 },
@@ -167,7 +167,7 @@ fn replies_survive_the_round_trip_and_no_part_of_one_passes() {
     let step = |watch| Step { made, watch };
     round_trip(WalkReply { watch: 1, found: vec![step(2), step(0)], stop: Some(Errno::ENOENT), link: None });
     round_trip(WalkReply { watch: 0, found: vec![step(0)], stop: None, link: Some(b"../a".to_vec()) });
-    round_trip(Looked { watch: 3, found: vec![Ok(made), Err(Errno::ENOENT)] });
+    round_trip(Looked { watch: 3, found: vec![Ok(Found { made, plain: true }), Err(Errno::ENOENT)] });
     let entry = |made| DirEntry { name: b"n".to_vec(), ino: 1, next_cookie: 2, d_type: 8, made };
     round_trip(DirEntries { entries: vec![entry(None), entry(Some(made))], end: false, watch: 7 });
     round_trip(Bytes(b"value".to_vec()));
@@ -297,13 +297,13 @@ fn a_look_that_answers_another_number_of_names_is_refused() {
         Looked { watch: 0, found: vec![Err(Errno::ENOENT)] }.encode(w);
         c.send(w.as_bytes(), &[]).unwrap();
     });
-    assert_eq!(client.look(1, Watch::No, &[b"a", b"b"]), Err(Errno::EIO));
+    assert_eq!(client.look(1, Watch::No, Xattrs::Leave, &[b"a", b"b"]), Err(Errno::EIO));
     assert!(client.is_dead());
 }
 
 #[test]
 fn the_answer_to_a_full_look_fits_a_message() {
-    const { assert!(MAX_LOOK * (4 + 8 + Attr::SIZE) + 64 < MAX_MESSAGE) };
+    const { assert!(MAX_LOOK * (4 + 1 + 8 + Attr::SIZE) + 64 < MAX_MESSAGE) };
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use gofer_protocol::{Attr, Made, NodeId, Watch, WatchId, MAX_LOOK};
+use gofer_protocol::{Attr, Entries, Found, Made, NodeId, Watch, WatchId, Xattrs, MAX_LOOK};
 use linux_abi::{Errno, Result};
 use parking_lot::Mutex;
 
@@ -19,7 +19,9 @@ use super::watch::{self, Event, MOMENT};
 use super::Shared;
 use crate::time::monotonic;
 use crate::vfs::file::FileOps;
-use crate::vfs::inode::{Attrs, CachePolicy, FileKind, Inode, InodeRef, NewNode, Owner, SetAttrs, StatFs};
+use crate::vfs::inode::{
+    Attrs, CachePolicy, DirEntry, FileKind, Inode, InodeRef, NewNode, Owner, SetAttrs, StatFs,
+};
 use crate::vfs::notes;
 
 /// How many answers that nobody has asked for yet are kept for a directory.
@@ -27,6 +29,8 @@ const MAX_READY: usize = 4096;
 /// How many extended attributes of a file are remembered, absent ones among them, and how long they may be.
 const MAX_XATTRS: usize = 8;
 const MAX_XATTR: usize = 1024;
+/// How many names are asked for one at a time before a directory is read.
+const MANY: usize = 5;
 
 /// A file of the host.
 pub(super) struct HostInode {
@@ -62,7 +66,7 @@ struct State {
     /// The read-only descriptor, kept for whoever opens the file next.
     reader: Option<Arc<OwnedFd>>,
     link: Option<Vec<u8>>,
-    xattrs: Option<Box<Xattrs>>,
+    xattrs: Option<Box<Remembered>>,
 }
 
 /// When something was true of a file.
@@ -75,7 +79,7 @@ struct Stamp {
 }
 
 /// What is known of a file's extended attributes.
-struct Xattrs {
+struct Remembered {
     since: u64,
     values: HashMap<Box<[u8]>, Result<Vec<u8>>>,
     list: Option<Vec<u8>>,
@@ -228,7 +232,7 @@ impl HostInode {
 
     /// An answer about a name that has just come, and is under no watch.
     fn answer(&self, found: Option<Made>, link: Option<Vec<u8>>) -> Ready {
-        Ready { since: None, call: notes::call_number(), found, link, watch: 0, next: None }
+        Ready { since: None, call: notes::call_number(), found, plain: false, link, watch: 0, next: None }
     }
 
     /// Drops the answers that nobody has asked for.
@@ -307,6 +311,7 @@ impl HostInode {
 
     /// Asks the gofer for one name, and for those that are likely to be asked for next.
     fn fetch(&self, name: &[u8]) -> Result<Ready> {
+        self.read_if_many();
         let ahead = self.known.lock().next_of_listing(name, MAX_LOOK);
         if ahead.len() > 1 {
             return self.fetch_several(name, &ahead);
@@ -323,6 +328,34 @@ impl HostInode {
         }
     }
 
+    /// Where name after name is asked for, it is worth its while to know which there are.
+    fn read_if_many(&self) {
+        {
+            let mut known = self.known.lock();
+            known.singles += 1;
+            if known.singles != MANY || known.listing.is_some() {
+                return;
+            }
+        }
+        let asked = self.moment();
+        let client = &self.shared.client;
+        let Ok(reply) = client.readdir(self.node, 0, Entries::Names, Watch::Yes) else { return };
+        let Some(since) = self.note_watch(reply.watch, asked) else { return };
+        // One message's worth: of a larger directory the order in which it is asked for is not known.
+        if !reply.end {
+            return;
+        }
+        let mut listing = Listing::default();
+        for entry in reply.entries {
+            let kind = FileKind::from_mode(u32::from(entry.d_type) << 12).unwrap_or(FileKind::Regular);
+            let entry = DirEntry { name: entry.name, ino: entry.ino, kind, cookie: entry.next_cookie };
+            if !listing.push(&entry) {
+                return;
+            }
+        }
+        self.keep_listing(listing, since);
+    }
+
     fn watch_if_needed(&self) -> (Watch, bool) {
         if self.is_watched() {
             (Watch::No, true)
@@ -335,13 +368,13 @@ impl HostInode {
         let asked = self.moment();
         let (watch, watched) = self.watch_if_needed();
         let list: Vec<&[u8]> = names.iter().map(|n| &**n).collect();
-        let reply = self.shared.client.look(self.node, watch, &list).map_err(gone)?;
+        let reply = self.shared.client.look(self.node, watch, self.xattrs_too(), &list).map_err(gone)?;
         let since = if watched { Some(asked) } else { self.note_watch(reply.watch, asked) };
         let since = since.map(|m| m.clock);
         let mut own = Err(Errno::EIO);
         for (one, found) in list.iter().zip(reply.found) {
             let ready = match found {
-                Ok(made) => Ok(Ready { since, ..self.answer(Some(made), None) }),
+                Ok(Found { made, plain }) => Ok(Ready { since, plain, ..self.answer(Some(made), None) }),
                 Err(Errno::ENOENT) => Ok(Ready { since, ..self.answer(None, None) }),
                 Err(e) => Err(gone(e)),
             };
@@ -363,6 +396,9 @@ impl HostInode {
         let me = self.me.upgrade().ok_or(Errno::EIO)?;
         let place = Some((me, name.into()));
         let (inode, new) = HostInode::new(self.shared.clone(), &made, ready.link, place, ready.since)?;
+        if let (true, Some(since), true) = (ready.plain, ready.since, made.attr.nlink == 1) {
+            inode.note_plain(since);
+        }
         let mut since = None;
         if ready.watch != 0 && new {
             since = inode.note_watch(ready.watch, inode.moment());
@@ -490,11 +526,11 @@ impl HostInode {
         }
         let names: Vec<&[u8]> =
             line.iter().filter_map(|i| i.place.as_ref()).map(|(_, name)| &**name).collect();
-        let reply = self.shared.client.look(dir.node, Watch::No, &names)?;
+        let reply = self.shared.client.look(dir.node, Watch::No, Xattrs::Leave, &names)?;
         let mut own = None;
         let mut strangers = Vec::new();
         for (inode, found) in line.iter().zip(reply.found) {
-            let Ok(made) = found else { continue };
+            let Ok(Found { made, .. }) = found else { continue };
             if made.node != inode.node {
                 strangers.push((made.node, 1));
                 continue;
@@ -517,12 +553,28 @@ impl HostInode {
         }
     }
 
+    fn xattrs_too(&self) -> Xattrs {
+        if self.known.lock().xattrs_wanted {
+            Xattrs::Tell
+        } else {
+            Xattrs::Leave
+        }
+    }
+
+    /// It has no extended attributes. (Of a directory that is not known by its own watch nothing is kept.)
+    fn note_plain(&self, since: u64) {
+        if self.kind != FileKind::Dir {
+            let none = Remembered { since, values: HashMap::new(), list: Some(Vec::new()) };
+            self.state.lock().xattrs = Some(Box::new(none));
+        }
+    }
+
     /// An extended attribute, or the list of them, from what is remembered where that still holds.
     fn xattr<T: Clone>(
         &self,
-        pick: impl Fn(&Xattrs) -> Option<Result<T>>,
+        pick: impl Fn(&Remembered) -> Option<Result<T>>,
         ask: impl FnOnce() -> Result<T>,
-        keep: impl FnOnce(&mut Xattrs, &Result<T>),
+        keep: impl FnOnce(&mut Remembered, &Result<T>),
     ) -> Result<T> {
         self.shared.watcher.catch_up();
         let since = {
@@ -542,10 +594,13 @@ impl HostInode {
                 None => NEVER,
             }
         };
+        if let Some((dir, _)) = &self.place {
+            dir.known.lock().xattrs_wanted = true;
+        }
         let answer = ask();
         let mut state = self.state.lock();
         if self.unchanged_since(&state, since) {
-            let new = || Box::new(Xattrs { since, values: HashMap::new(), list: None });
+            let new = || Box::new(Remembered { since, values: HashMap::new(), list: None });
             keep(state.xattrs.get_or_insert_with(new), &answer);
         }
         answer
@@ -805,7 +860,10 @@ impl Inode for HostInode {
 
     fn getxattr(&self, name: &[u8]) -> Result<Vec<u8>> {
         self.xattr(
-            |known| known.values.get(name).cloned(),
+            |known| match &known.list {
+                Some(list) if list.is_empty() => Some(Err(Errno::ENODATA)),
+                _ => known.values.get(name).cloned(),
+            },
             || self.shared.client.get_xattr(self.node, name).map_err(gone),
             |known, answer| {
                 let small = match answer {

@@ -18,7 +18,7 @@ const MAX_RECENT: usize = 64;
 /// How far an index may lie ahead of the expected one and still be taken for the next in line.
 const STRIDE: u64 = 16;
 /// How often in a row a name is sought in the listing.
-const MAX_MISSES: usize = 8;
+const MAX_MISSES: usize = 2;
 
 /// A moment of a directory: taken before a question is asked, it tells whether the answer still holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub(super) struct Ready {
     pub call: u64,
     /// `None`: there is no such name.
     pub found: Option<Made>,
+    /// It has no extended attributes.
+    pub plain: bool,
     pub link: Option<Vec<u8>>,
     /// The watch on this directory.
     pub watch: WatchId,
@@ -73,6 +75,10 @@ pub(super) struct Known {
     cursor: usize,
     ahead: usize,
     misses: usize,
+    /// How many names were asked for one at a time since the directory was last read.
+    pub singles: usize,
+    /// Somebody asks for extended attributes here.
+    pub xattrs_wanted: bool,
     /// Files that were found here, in the order in which they were first asked for.
     pub line: BTreeMap<u64, Weak<HostInode>>,
     pub next_place: u64,
@@ -207,20 +213,27 @@ impl Known {
         let Some((listing, _)) = &self.listing else { return Vec::new() };
         let from = self.cursor;
         let near = (from..listing.len().min(from + STRIDE as usize)).find(|i| listing.name(*i) == name);
-        let Some(at) = near else {
-            self.ahead = 0;
-            self.misses += 1;
-            // Where the names are asked for in another order there is no next one; looking for it has its price.
-            if self.misses <= MAX_MISSES {
-                self.cursor = listing.find(name).map_or(0, |i| i + 1);
-            }
+        if let Some(at) = near {
+            self.misses = 0;
+            self.ahead = (self.ahead * 4).clamp(4, most);
+            let names: Vec<_> =
+                (at..listing.len()).take(self.ahead).map(|i| Box::from(listing.name(i))).collect();
+            self.cursor = at + names.len();
+            return names;
+        }
+        self.ahead = 0;
+        self.misses += 1;
+        if self.misses <= MAX_MISSES {
+            // Looking for it has its price.
+            self.cursor = listing.find(name).map_or(0, |i| i + 1);
             return Vec::new();
-        };
+        }
+        // They are asked for in another order, but many of them: any others may be next.
+        let others = (0..listing.len()).map(|i| listing.name((self.cursor + i) % listing.len()));
+        let others = others.filter(|n| *n != name).take(most.min(listing.len()).saturating_sub(1)).map(Box::from);
+        let names: Vec<_> = std::iter::once(Box::from(name)).chain(others).collect();
+        self.cursor = (self.cursor + names.len()) % listing.len().max(1);
         self.misses = 0;
-        self.ahead = (self.ahead * 4).clamp(4, most);
-        let names: Vec<_> =
-            (at..listing.len()).take(self.ahead).map(|i| Box::from(listing.name(i))).collect();
-        self.cursor = at + names.len();
         names
     }
 }
