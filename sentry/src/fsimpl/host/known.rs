@@ -230,7 +230,8 @@ impl Known {
         }
         // They are asked for in another order, but many of them: any others may be next.
         let others = (0..listing.len()).map(|i| listing.name((self.cursor + i) % listing.len()));
-        let others = others.filter(|n| *n != name).take(most.min(listing.len()).saturating_sub(1)).map(Box::from);
+        let others =
+            others.filter(|n| *n != name).take(most.min(listing.len()).saturating_sub(1)).map(Box::from);
         let names: Vec<_> = std::iter::once(Box::from(name)).chain(others).collect();
         self.cursor = (self.cursor + names.len()) % listing.len().max(1);
         self.misses = 0;
