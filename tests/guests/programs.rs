@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
 
 use libc::*;
 
-use crate::kit::{handle, ok, ret, say, show, z};
+use crate::kit::{child, handle, nap, ok, ret, say, show, z};
 
 static ENDED: AtomicBool = AtomicBool::new(false);
 static BUSY: AtomicI32 = AtomicI32::new(0);
@@ -106,4 +106,32 @@ pub unsafe fn full_backlog() {
     close(listener);
     // Linux may have let it in meanwhile; then it is reset.
     show("no way for the last", ready(last, 20_000) & POLLERR != 0 && error_of(last) != 0);
+}
+
+/// A chain of processes, each of which forks and ends at once: one signal to the group ends it.
+pub unsafe fn fleeing() {
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    let began = std::time::Instant::now();
+    let first = child(|| {
+        setpgid(0, 0);
+        while began.elapsed().as_secs() < 20 {
+            if fork() != 0 {
+                _exit(0);
+            }
+        }
+        _exit(0)
+    });
+    setpgid(first, first);
+    nap(100);
+    ret("kill", kill(-first, SIGKILL));
+    let gone = loop {
+        match waitpid(-1, std::ptr::null_mut(), WNOHANG) {
+            -1 => break true,
+            0 if began.elapsed().as_secs() >= 10 => break false,
+            0 => nap(10),
+            _ => {}
+        }
+    };
+    show("all gone", gone);
+    ret("nobody", kill(-first, 0));
 }

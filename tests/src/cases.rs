@@ -110,7 +110,7 @@ macro_rules! with_cases {
                 segments segment_mappings segment_errors semaphores semaphore_waits messages posix_queues
             }
             programs in programs {
-                profiled full_backlog
+                profiled full_backlog fleeing
             }
             futexes in futexes {
                 pi_words pi_waiters pi_limits pi_owner_dies pi_mutexes requeues robust_killed robust_exec waitv

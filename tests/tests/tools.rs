@@ -71,3 +71,10 @@ fn busybox_is_a_shell_with_jobs() {
         Script::sh(text).same();
     }
 }
+
+#[test]
+fn curl_asks_a_server_that_is_short_of_room() {
+    if have("curl") && have("python3") {
+        Script::sh(include_str!("../programs/web.sh")).same();
+    }
+}

@@ -13,7 +13,7 @@ use super::thread_group::{GroupState, NewGroup, ThreadGroup};
 use super::{ptrace, Kernel, SysResult};
 use crate::cred::cap;
 use crate::limits::resource;
-use crate::signal::{AltStack, SigInfo, SIG_IGN};
+use crate::signal::{AltStack, SigInfo, SigSet, SIG_IGN};
 use crate::wait_queue::{PollEvents, WaitQueue};
 
 /// What clone3's `struct clone_args` says, from whichever call.
@@ -182,6 +182,11 @@ fn born(cx: &mut Ctx<'_>, args: &CloneArgs, thread: &Arc<Thread>) -> Result<Born
 
     let tid = kernel.allocate_pid()?;
     let group = if is_thread { parent.group.clone() } else { new_group(cx, args, tid) };
+    if !is_thread && dying(&parent.group) {
+        // Whoever kills many looks for children of theirs, and must not miss one that comes now.
+        unborn(kernel, &group);
+        return Err(Errno::EAGAIN);
+    }
     let mm = if share_vm { parent.mm() } else { parent.mm().fork_copy(thread.space().clone()) };
     let not_forked = if share_vm { Vec::new() } else { parent.mm().with_table(|t| t.not_forked()) };
     let files = if has(f, libc::CLONE_FILES) { parent.files() } else { Arc::new(parent.files().duplicate()) };
@@ -247,6 +252,8 @@ fn born(cx: &mut Ctx<'_>, args: &CloneArgs, thread: &Arc<Thread>) -> Result<Born
         s.threads.push(child.clone());
         s.exiting.is_some() || s.stopped.is_some() || child.ptrace.is_on()
     };
+    // A signal that was sent to the process before it had a thread found nobody to tell.
+    let leaving = leaving || !is_thread && group.pending.lock().set() != SigSet::default();
     kernel.pids.lock().tasks.insert(tid, child.clone());
     if leaving {
         child.attention.store(true, Ordering::SeqCst);
@@ -266,6 +273,11 @@ fn born(cx: &mut Ctx<'_>, args: &CloneArgs, thread: &Arc<Thread>) -> Result<Born
         child.kick();
     }
     Ok((tid, vfork))
+}
+
+/// Whether a process has been told to end.
+fn dying(group: &ThreadGroup) -> bool {
+    group.state.lock().exiting.is_some() || group.pending.lock().set().contains(libc::SIGKILL)
 }
 
 /// A child of a traced thread is traced too, where its tracer follows this kind of child (ptrace(2), `PTRACE_O_*`), and

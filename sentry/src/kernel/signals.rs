@@ -136,6 +136,8 @@ pub fn send_to_process(group: &Arc<ThreadGroup>, info: SigInfo, origin: Option<A
         Err(()) => return Sent::Full,
     };
     put(&mut group.pending.lock(), (info, charge, origin));
+    // Looked at again: a new process's first thread comes after the process, and looks for what was queued before.
+    let threads = group.threads();
     let wants = |t: &&Arc<Task>| {
         let sig = t.sig.lock();
         !sig.mask.contains(info.signo) || sig.awaited.contains(info.signo)

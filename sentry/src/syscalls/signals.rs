@@ -1,5 +1,6 @@
 //! Signal calls: actions, masks, sending, waiting (signal(7)).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use linux_abi::Errno;
@@ -199,28 +200,45 @@ fn send(cx: &Ctx<'_>, group: &Arc<ThreadGroup>, info: SigInfo) -> Result<(), Err
 /// kill(2).
 pub fn kill(cx: &mut Ctx<'_>, pid: i32, signo: i32) -> SysResult {
     let info = own_info(cx, sendable(signo)?, SI_USER);
-    let targets = match pid {
+    let mut result = Err(Errno::ESRCH);
+    let mut told = BTreeSet::new();
+    // On Linux nobody is born while many are signalled. Here whoever was born meanwhile is looked for once more; no one
+    // who was killed has children afterwards.
+    for _ in 0..MAX_ROUNDS {
+        let mut targets = targets(cx, pid)?;
+        targets.retain(|t| told.insert(t.pid));
+        for t in &targets {
+            match send(cx, t, info) {
+                Ok(()) => result = Ok(0),
+                Err(e) if result == Err(Errno::ESRCH) => result = Err(e),
+                Err(_) => {}
+            }
+        }
+        if targets.is_empty() || pid > 0 {
+            break;
+        }
+    }
+    Ok(result?)
+}
+
+/// How often kill(2) of many looks for more of them.
+const MAX_ROUNDS: usize = 64;
+
+/// Whom the number of kill(2) means now.
+fn targets(cx: &Ctx<'_>, pid: i32) -> Result<Vec<Arc<ThreadGroup>>, Errno> {
+    Ok(match pid {
         // The number of any thread will do (kill_pid_info).
         1.. => vec![cx.kernel.group_of(pid).ok_or(Errno::ESRCH)?],
         -1 => {
             let me = cx.task.group.pid;
             cx.kernel.groups_where(|s| s.zombie.is_none()).into_iter().filter(|g| g.pid != me).collect()
         }
-        i32::MIN => return Err(Errno::ESRCH.into()),
+        i32::MIN => return Err(Errno::ESRCH),
         p => {
             let pgid = if p == 0 { cx.task.group.state.lock().pgid } else { -p };
             cx.kernel.groups_where(|s| s.pgid == pgid)
         }
-    };
-    let mut result = Err(Errno::ESRCH);
-    for t in &targets {
-        match send(cx, t, info) {
-            Ok(()) => result = Ok(0),
-            Err(e) if result == Err(Errno::ESRCH) => result = Err(e),
-            Err(_) => {}
-        }
-    }
-    Ok(result?)
+    })
 }
 
 fn send_to_thread(cx: &Ctx<'_>, tgid: Option<i32>, tid: i32, info: SigInfo) -> SysResult {
