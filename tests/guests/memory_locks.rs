@@ -468,5 +468,15 @@ pub unsafe fn accounts() {
     let statm: Vec<i64> =
         get("/proc/self/statm").split_whitespace().map(|n| n.parse().unwrap_or(-1)).collect();
     show("so statm", statm[1] >= 4096 && statm[0] > statm[1]);
+    let kb = |name: &str| number(row("/proc/self/status", name));
+    show("sizes add up", kb("VmRSS") == kb("RssAnon") + kb("RssFile") + kb("RssShmem"));
+    show("anonymous", (16_000..kb("VmRSS")).contains(&kb("RssAnon")));
+    munmap(big.cast(), 4096 * P);
+    show("peak", kb("VmPeak") - kb("VmSize") >= 16_000);
+    show("code", kb("VmExe") > 0 && kb("VmLib") > 0);
+    let big = anon(4096);
+    for i in 0..4096 {
+        *big.add(i * P) = 1;
+    }
     show("so smaps", smaps_of(big.add(100 * P), &["Rss"]).len() > 12);
 }

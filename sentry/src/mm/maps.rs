@@ -6,16 +6,16 @@ use super::resident::Rss;
 use super::space::AddressSpace;
 use super::vma::{VmFlags, VmName, Vma, PAGE, PROT_EXEC, PROT_READ, PROT_WRITE};
 
-/// The seven numbers of `/proc/PID/statm`, in pages.
+/// What `/proc/PID/statm` and `status` say of sizes, in pages.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Statm {
     pub size: u64,
     pub resident: u64,
-    pub shared: u64,
+    /// Of what is resident: private memory without a file, and memory of ours that is shared or a file.
+    pub anonymous: u64,
+    pub memory: u64,
     pub text: u64,
-    pub lib: u64,
     pub data: u64,
-    pub dirty: u64,
 }
 
 impl AddressSpace {
@@ -59,15 +59,15 @@ impl AddressSpace {
 
     /// `/proc/PID/statm`.
     pub fn statm(&self) -> Statm {
-        let t = self.totals();
-        let resident = self.resident_pages();
+        let (t, code) = self.with_table(|t| (t.totals(), t.layout.code));
+        let rss = self.rss();
         Statm {
             size: t.all / PAGE,
-            resident,
-            shared: (t.shared / PAGE).min(resident),
-            text: t.exec / PAGE,
+            resident: rss.all,
+            anonymous: rss.anonymous,
+            memory: rss.memory,
+            text: code.1.div_ceil(PAGE).saturating_sub(code.0 / PAGE),
             data: (t.data + t.stack) / PAGE,
-            ..Statm::default()
         }
     }
 }

@@ -22,6 +22,25 @@ pub struct Rss {
     pub all: u64,
     /// Private memory that belongs to no file.
     pub anonymous: u64,
+    /// Shared memory, and files that are memory of ours.
+    pub memory: u64,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Anonymous,
+    Memory,
+    File,
+}
+
+impl Kind {
+    fn of(v: &Vma) -> Kind {
+        match &v.file {
+            None => Kind::Anonymous,
+            Some(f) if f.map.in_memory() => Kind::Memory,
+            Some(_) => Kind::File,
+        }
+    }
 }
 
 impl AddressSpace {
@@ -55,20 +74,30 @@ impl AddressSpace {
     }
 
     /// How many pages are there, about: a large process is sampled.
-    pub fn resident_pages(&self) -> u64 {
-        let parts: Vec<(u64, u64)> =
-            self.with_table(|t| t.iter().filter(|v| v.prot != PROT_NONE).map(|v| (v.start, v.end)).collect());
+    pub fn rss(&self) -> Rss {
+        let parts: Vec<(u64, u64, Kind)> = self.with_table(|t| {
+            t.iter().filter(|v| v.prot != PROT_NONE).map(|v| (v.start, v.end, Kind::of(v))).collect()
+        });
         let total: u64 = parts.iter().map(|p| (p.1 - p.0) / PAGE).sum();
         let step = total.div_ceil(SAMPLES).max(1);
         // The last sample of a mapping stands for fewer pages.
         let weight = |at: u64, end: u64| ((end - at) / PAGE).min(step);
-        let samples: Vec<(u64, u64)> = parts
+        let samples: Vec<(u64, u64, Kind)> = parts
             .iter()
-            .flat_map(|p| (p.0..p.1).step_by((step * PAGE) as usize).map(|at| (at, weight(at, p.1))))
+            .flat_map(|p| (p.0..p.1).step_by((step * PAGE) as usize).map(|at| (at, weight(at, p.1), p.2)))
             .collect();
         let addrs: Vec<u64> = samples.iter().map(|s| s.0).collect();
-        let pages = self.present(&addrs);
-        pages.iter().zip(&samples).filter(|(there, _)| **there).map(|(_, s)| s.1).sum()
+        let there = self.present(&addrs);
+        let mut rss = Rss::default();
+        for (_, (_, pages, kind)) in there.iter().zip(&samples).filter(|(there, _)| **there) {
+            rss.all += pages;
+            match kind {
+                Kind::Anonymous => rss.anonymous += pages,
+                Kind::Memory => rss.memory += pages,
+                Kind::File => {}
+            }
+        }
+        rss
     }
 
     /// The sizes of each of these mappings.
@@ -81,7 +110,7 @@ impl AddressSpace {
                 let addrs: Vec<u64> = (v.start..v.end).step_by((step * PAGE) as usize).collect();
                 let there = self.present(&addrs).iter().filter(|there| **there).count() as u64;
                 let all = (there * step).min(v.len() / PAGE);
-                Rss { all, anonymous: if v.file.is_none() { all } else { 0 } }
+                Rss { all, anonymous: if v.file.is_none() { all } else { 0 }, memory: 0 }
             })
             .collect()
     }

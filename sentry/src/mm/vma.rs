@@ -195,6 +195,8 @@ pub struct VmaTable {
     pub(super) map: BTreeMap<u64, Vma>,
     pub layout: Layout,
     total: u64,
+    /// The most that `total` has been.
+    peak: u64,
     charged: u64,
     /// Ranges whose host map an operation is changing: (operation, start, end).
     pub(super) busy: Vec<(u64, u64, u64)>,
@@ -214,6 +216,10 @@ impl VmaTable {
     }
     pub fn total(&self) -> u64 {
         self.total
+    }
+    /// The most that it has been (`VmPeak`).
+    pub fn peak(&self) -> u64 {
+        self.peak
     }
     /// What all mappings take of the sandbox's memory.
     pub fn charged(&self) -> u64 {
@@ -289,6 +295,7 @@ impl VmaTable {
         self.remove(vma.start, vma.end);
         let (start, end) = (vma.start, vma.end);
         self.total += vma.len();
+        self.peak = self.peak.max(self.total);
         self.charged += vma.charge();
         self.map.insert(start, vma);
         self.merge_at(start);
@@ -398,6 +405,7 @@ impl VmaTable {
             v.flags.remove(VmFlags::LOCKED | VmFlags::LOCKONFAULT);
         }
         child.lock_future = VmFlags::empty();
+        child.peak = child.total;
         child
     }
 }

@@ -523,7 +523,7 @@ pub fn rusage(times: (u64, u64), max_rss: u64) -> [u8; RUSAGE_LEN] {
 /// getrusage(2).
 pub fn getrusage(cx: &mut Ctx<'_>, who: i32, out: UserPtr<[u8; RUSAGE_LEN]>) -> SysResult {
     let group = &cx.task.group;
-    let rss = || cx.task.mm().resident_pages() * 4;
+    let rss = || cx.task.mm().rss().all * 4;
     let usage = match who {
         RUSAGE_SELF => rusage(group.cpu_times(), rss()),
         RUSAGE_THREAD => rusage(cx.task.thread().cpu_time(), rss()),

@@ -136,8 +136,7 @@ fn low(set: u64) -> u64 {
 pub(super) fn statm(s: &Subject) -> Result<Vec<u8>> {
     s.group()?;
     let m = s.task().map_or_else(|_| Default::default(), |t| t.mm().statm());
-    let line =
-        format!("{} {} {} {} {} {} {}\n", m.size, m.resident, m.shared, m.text, m.lib, m.data, m.dirty);
+    let line = format!("{} {} {} {} 0 {} 0\n", m.size, m.resident, m.resident - m.anonymous, m.text, m.data);
     Ok(line.into_bytes())
 }
 
@@ -228,22 +227,20 @@ fn memory(o: &mut String, task: &Task) {
     let mm = task.mm();
     let t = mm.totals();
     let m = mm.statm();
-    let code = mm.with_table(|t| t.layout.code);
-    let own_code = code.1.saturating_sub(code.0) / 1024;
     let rows = [
-        ("VmPeak", t.all / 1024),
+        ("VmPeak", mm.with_table(|t| t.peak()) / 1024),
         ("VmSize", t.all / 1024),
         ("VmLck", t.locked / 1024),
         ("VmPin", 0),
         ("VmHWM", m.resident * 4),
         ("VmRSS", m.resident * 4),
-        ("RssAnon", m.resident.saturating_sub(m.shared) * 4),
-        ("RssFile", m.shared * 4),
-        ("RssShmem", 0),
+        ("RssAnon", m.anonymous * 4),
+        ("RssFile", (m.resident - m.anonymous - m.memory) * 4),
+        ("RssShmem", m.memory * 4),
         ("VmData", t.data / 1024),
         ("VmStk", t.stack / 1024),
-        ("VmExe", own_code),
-        ("VmLib", (t.exec / 1024).saturating_sub(own_code)),
+        ("VmExe", m.text * 4),
+        ("VmLib", (t.exec / 1024).saturating_sub(m.text * 4)),
         ("VmPTE", 0),
         ("VmSwap", 0),
         ("HugetlbPages", 0),
