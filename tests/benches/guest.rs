@@ -8,6 +8,7 @@
 
 use std::ffi::CString;
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use libc::*;
@@ -99,6 +100,56 @@ fn size_of_row(row: &str) -> usize {
     }
 }
 
+unsafe fn anonymous(size: usize) -> *mut u8 {
+    let p = mmap(std::ptr::null_mut(), size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if p == MAP_FAILED {
+        must(-1);
+    }
+    madvise(p, size, MADV_NOHUGEPAGE);
+    p.cast()
+}
+
+unsafe fn faults(pages: usize) -> Box<dyn FnMut()> {
+    let p = anonymous(pages * 4096);
+    Box::new(move || {
+        madvise(p.cast(), pages * 4096, MADV_DONTNEED);
+        for page in 0..pages {
+            std::ptr::write_volatile(p.add(page * 4096), 1);
+        }
+    })
+}
+
+fn await_turn(turn: &AtomicU32, mine: u32) {
+    while turn.load(Ordering::Acquire) != mine {
+        unsafe {
+            syscall(
+                SYS_futex,
+                turn.as_ptr(),
+                FUTEX_WAIT | FUTEX_PRIVATE_FLAG,
+                1 - mine,
+                std::ptr::null::<u8>(),
+            )
+        };
+    }
+}
+
+fn hand_over(turn: &AtomicU32, to: u32) {
+    turn.store(to, Ordering::Release);
+    unsafe { syscall(SYS_futex, turn.as_ptr(), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1) };
+}
+
+/// Some ten milliseconds of arithmetic in memory that fits the nearest cache.
+fn compute(seed: usize) -> u64 {
+    let mut words = [seed as u64 | 1; 1024];
+    for round in 0..8000u64 {
+        for at in 0..words.len() {
+            let before = words[(at + 511) % 1024];
+            words[at] = words[at].wrapping_mul(6364136223846793005).wrapping_add(before ^ round);
+        }
+    }
+    words.iter().fold(0, |sum, word| sum ^ word)
+}
+
 unsafe fn work(row: &str) -> Option<Box<dyn FnMut()>> {
     Some(match row {
         "getppid" => Box::new(|| {
@@ -174,6 +225,29 @@ unsafe fn work(row: &str) -> Option<Box<dyn FnMut()>> {
             }
             must(waitpid(pid, std::ptr::null_mut(), 0).into());
         }),
+        "fork-resident" => {
+            let size = 512 << 20;
+            let p = anonymous(size);
+            for page in 0..size / 4096 {
+                std::ptr::write_volatile(p.add(page * 4096), 1);
+            }
+            return work("fork-wait");
+        }
+        "fork-exec-wait" => {
+            let path = c("/bin/true");
+            Box::new(move || {
+                let argv = [path.as_ptr(), std::ptr::null()];
+                let envp = [std::ptr::null()];
+                let pid = must(fork().into()) as i32;
+                if pid == 0 {
+                    execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr());
+                    _exit(127);
+                }
+                let mut status = 0;
+                must(waitpid(pid, &mut status, 0).into());
+                assert_eq!(status, 0, "/bin/true ran");
+            })
+        }
         "spawn" => {
             let path = c("/bin/true");
             Box::new(move || {
@@ -192,24 +266,37 @@ unsafe fn work(row: &str) -> Option<Box<dyn FnMut()>> {
                 must(waitpid(pid, std::ptr::null_mut(), 0).into());
             })
         }
-        "page-fault" => {
-            // One iteration: 64 fresh pages touched; the mapping is renewed by MADV_DONTNEED.
-            let size = 64 * 4096;
-            let p =
-                mmap(std::ptr::null_mut(), size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-            madvise(p, size, MADV_NOHUGEPAGE);
-            Box::new(move || {
-                madvise(p, size, MADV_DONTNEED);
-                for page in 0..64 {
-                    std::ptr::write_volatile((p as *mut u8).add(page * 4096), 1);
-                }
-            })
-        }
+        // 64 fresh pages touched; the mapping is renewed by MADV_DONTNEED.
+        "page-fault" => faults(64),
+        // The same with so many that the call in between does not count.
+        "page-faults-only" => faults(4096),
         "mmap-munmap" => Box::new(|| {
             let p =
                 mmap(std::ptr::null_mut(), 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
             must(munmap(p, 65536).into());
         }),
+        "futex" => {
+            // Each waits until the word says that it is its turn, and hands it back.
+            static TURN: AtomicU32 = AtomicU32::new(0);
+            std::thread::spawn(|| loop {
+                await_turn(&TURN, 1);
+                hand_over(&TURN, 0);
+            });
+            Box::new(|| {
+                hand_over(&TURN, 1);
+                await_turn(&TURN, 0);
+            })
+        }
+        "compute" => {
+            let count = std::thread::available_parallelism().map_or(1, usize::from);
+            Box::new(move || {
+                let threads: Vec<_> =
+                    (0..count).map(|seed| std::thread::spawn(move || compute(seed))).collect();
+                for thread in threads {
+                    black_box(thread.join().expect("it only computes"));
+                }
+            })
+        }
         "thread" => Box::new(|| drop(std::thread::spawn(|| ()).join())),
         "create-write-unlink" => {
             let name = c("bench-temporary");

@@ -19,7 +19,7 @@ use runsc_tests::sandbox::bench_guest;
 use runsc_tests::{procs, runsc, TempDir};
 
 /// (name for `--row` and for `bench-guest`, title).
-const ROWS: [(&str, &str); 24] = [
+const ROWS: [(&str, &str); 29] = [
     ("start-up", "start-up of `/bin/true`, whole process"),
     ("memory", "private memory of all our processes while `sleep` runs"),
     ("getppid", "getppid"),
@@ -35,10 +35,15 @@ const ROWS: [(&str, &str); 24] = [
     ("pipe", "pipe in one process, write and read"),
     ("round-trip", "socketpair round trip between two processes"),
     ("fork-wait", "fork and wait"),
+    ("fork-resident", "fork and wait with 512 MiB resident"),
+    ("fork-exec-wait", "fork, exec of `/bin/true`, wait"),
     ("spawn", "spawn `/bin/true`"),
     ("page-fault", "64 page faults"),
+    ("page-faults-only", "4,096 page faults"),
     ("mmap-munmap", "mmap and munmap"),
     ("thread", "thread start and join"),
+    ("futex", "futex hand-over between two threads, there and back"),
+    ("compute", "computing on all processors, one thread each"),
     ("create-write-unlink", "create, write, unlink"),
     ("program-find", "`find /usr -xdev`, warm"),
     ("program-git", "`git status` on 20,000 files, warm"),
