@@ -11,7 +11,9 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use linux_abi::Errno;
-use platform::{Event, Fault, GuestKernel, Reply, Resume, Space, SpaceEnd, Syscall, Thread};
+use platform::{
+    Action, Ending, Event, Fault, GuestKernel, Reply, Resume, Space, SpaceEnd, Syscall, Thread,
+};
 
 use crate::admit;
 use crate::kernel::mm_ops::{self, Growth};
@@ -123,6 +125,10 @@ fn go(kernel: &Arc<Kernel>, task: &Arc<Task>, event: Option<Event>) {
 
 fn step(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, event: Option<Event>) -> Option<Reply> {
     let delivered = run.delivered.take();
+    if !matches!(event, None | Some(Event::ActionsDone(_) | Event::Cloned(_))) {
+        // What would have been done, had the stub not been able to act.
+        run.then = None;
+    }
     match event {
         None if run.point.is_some() => traced::woken(kernel, task, run),
         None if stays_stopped(task) => None,
@@ -357,6 +363,10 @@ fn settle(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, result: Sy
                 run.then = Some(Then::Actions(then));
                 return Some(Reply::Act(actions));
             }
+            Err(Stop::ActThen(actions, ending, then)) => {
+                run.then = Some(Then::Actions(then));
+                return Some(act_then(kernel, task, run, actions, ending));
+            }
             Err(Stop::Clone(spec, then)) => {
                 run.then = Some(Then::Clone(then));
                 return Some(Reply::Clone(spec));
@@ -384,6 +394,15 @@ fn settle(kernel: &Arc<Kernel>, task: &Arc<Task>, run: &mut RunState, result: Sy
             }
         }
     }
+}
+
+/// Lets the stub act and go on by itself, where nothing is to be looked at or told before the guest runs again.
+fn act_then(kernel: &Kernel, task: &Task, run: &mut RunState, actions: Vec<Action>, ending: Ending) -> Reply {
+    if task.attention.load(Ordering::SeqCst) || task.ptrace.is_on() || trace::on(kernel) {
+        return Reply::Act(actions);
+    }
+    run.block = BlockState::default();
+    Reply::ActThen(actions, ending)
 }
 
 /// Signals have come for a task that waits. `None`: it goes on waiting; `Some(reply)`: the wait is over, with that.

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use linux_abi::Errno;
 
 use crate::slot::{
-    ACTION_WORDS, DO_CAS, DO_MADVISE, DO_MMAP, DO_MPROTECT, DO_MREMAP, DO_MUNMAP, DO_OWNER_DIED, DO_STORE,
-    DO_WAKE, DO_ZERO, OUT_END,
+    ACTION_WORDS, DO_CAS, DO_MADVISE, DO_MMAP, DO_MMAP_MORE, DO_MPROTECT, DO_MREMAP, DO_MUNMAP,
+    DO_OWNER_DIED, DO_STORE, DO_WAKE, DO_ZERO, OUT_END,
 };
-use crate::{Action, STUB_RANGE};
+use crate::{Action, Ending, STUB_RANGE};
 
 /// The most entries of one batch.
 const BATCH: usize = 256;
@@ -22,7 +22,7 @@ const PIECE_MIN: usize = 512;
 pub(crate) struct Asked {
     pub(crate) nr: u64,
     pub(crate) args: [u64; 6],
-    /// What it maps.
+    /// What it maps, where that is to be installed first.
     pub(crate) file: Option<Arc<OwnedFd>>,
 }
 
@@ -37,6 +37,8 @@ pub(crate) struct Progress {
     pub(crate) asked: VecDeque<Asked>,
     /// Not only mappings of descriptors are asked for.
     gated: bool,
+    /// Where the stub goes on without a report.
+    pub(crate) ending: Option<Ending>,
 }
 
 /// What comes after a batch.
@@ -47,8 +49,23 @@ pub(crate) enum Step {
 }
 
 impl Progress {
-    pub(crate) fn new(actions: Vec<Action>, gated: bool) -> Progress {
-        Progress { actions, next: 0, sent: 0, entries: Vec::new(), asked: VecDeque::new(), gated }
+    pub(crate) fn new(actions: Vec<Action>, gated: bool, ending: Option<Ending>) -> Progress {
+        Progress { actions, next: 0, sent: 0, entries: Vec::new(), asked: VecDeque::new(), gated, ending }
+    }
+
+    /// Whether the batch just encoded is the last.
+    pub(crate) fn is_last(&self) -> bool {
+        self.next == self.actions.len()
+    }
+
+    /// Whether the next mapping of a file is of this one: its descriptor is left in the stub until then, or to the end
+    /// of the batch.
+    fn maps_next(&self, file: &Arc<OwnedFd>) -> bool {
+        let next = self.actions.iter().skip(self.next + 1).find_map(|action| match action {
+            Action::Map { file: Some((next, _)), .. } => Some(next),
+            _ => None,
+        });
+        next.is_some_and(|next| Arc::ptr_eq(next, file))
     }
 
     /// Encodes the next batch at `from` in the data area; returns how many entries it has. `fd` is the fixed
@@ -57,6 +74,8 @@ impl Progress {
         self.entries.clear();
         self.asked.clear();
         let mut at = from;
+        // What the stub has at its number when it comes to the next entry.
+        let mut open: Option<Arc<OwnedFd>> = None;
         while self.entries.len() < BATCH && at + HEADER <= OUT_END {
             let Some(action) = self.actions.get(self.next) else { break };
             if bad(action) {
@@ -72,12 +91,18 @@ impl Progress {
                         None => (flags | libc::MAP_ANONYMOUS as u64, u64::MAX, 0),
                     };
                     let args = [*addr, *len, *prot as u32 as u64, flags, fd, off];
+                    let file = file.as_ref().map(|(file, _)| file);
                     if file.is_some() || self.gated {
-                        let file = file.as_ref().map(|(file, _)| file.clone());
+                        let there = file.is_some_and(|f| open.as_ref().is_some_and(|o| Arc::ptr_eq(o, f)));
+                        let file = if there { None } else { file.cloned() };
                         self.asked.push_back(Asked { nr: libc::SYS_mmap as u64, args, file });
                     }
+                    let more = file.filter(|file| self.maps_next(file));
+                    if file.is_some() {
+                        open = more.cloned();
+                    }
                     let [a, b, c, d, e, f] = args;
-                    [DO_MMAP, a, b, c, d, e, f]
+                    [if more.is_some() { DO_MMAP_MORE } else { DO_MMAP }, a, b, c, d, e, f]
                 }
                 Action::Unmap { addr, len } => [DO_MUNMAP, *addr, *len, 0, 0, 0, 0],
                 Action::Protect { addr, len, prot } => {

@@ -145,6 +145,9 @@ pub enum Reply {
     SetRegs(Box<Regs>),
     /// Carry these out in order, stop at the first that fails, report `ActionsDone`.
     Act(Vec<Action>),
+    /// The same, but go on to the guest without a report where all of them are done: what comes next from the thread
+    /// says that they are, unless it is an `ActionsDone` with the one that failed.
+    ActThen(Vec<Action>, Ending),
     /// Make a thread or a process; reports `Cloned`.
     Clone(CloneSpec),
     /// Make the call (futex wait/wake/requeue, futex_waitv, nanosleep, clock_nanosleep, sched_yield, membarrier, clock_gettime)
@@ -155,6 +158,15 @@ pub enum Reply {
     /// (`CLONE_CHILD_CLEARTID`). Where it was the last of its space, the process ends. No event follows but
     /// [`GuestKernel::space_gone`].
     ExitThread { clear_tid: u64 },
+}
+
+/// How a thread goes on once it has acted.
+#[derive(Clone, Debug)]
+pub enum Ending {
+    /// As [`Reply::Return`].
+    Return(i64),
+    /// As [`Reply::Enter`].
+    Enter(Box<Regs>),
 }
 
 /// Something that the stub does on the host for its own address space. All addresses and lengths are multiples of

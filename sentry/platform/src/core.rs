@@ -205,8 +205,11 @@ impl Core {
     }
 
     /// Lets a stub map a descriptor at its fixed number.
-    pub(crate) fn let_map(&self, notif: &Notif, fd: BorrowedFd<'_>) {
-        match self.listener.add_fd(notif.id, fd, notif.args[4] as u32) {
+    pub(crate) fn let_map(&self, thread: &Thread, notif: &Notif, fd: BorrowedFd<'_>) {
+        let together = spin::together(self, thread);
+        let added = self.listener.add_fd(notif.id, fd, notif.args[4] as u32);
+        drop(together);
+        match added {
             Ok(()) => self.listener.proceed(notif.id),
             Err(e) => self.listener.refuse(notif.id, e.raw_os_error().unwrap_or(libc::EMFILE)),
         }

@@ -76,7 +76,7 @@ pub const RE_SIGNAL: u32 = 4;
 pub const RE_SIGRETURN: u32 = 5;
 /// registers in `regs`
 pub const RE_ENTER: u32 = 6;
-/// count, offset in the data area
+/// count, offset in the data area, what follows (`THEN_*`), value to return
 pub const RE_ACT: u32 = 7;
 /// flags, index of the child, token, map its area, stack pointer (0: the parent's), has tls, tls
 pub const RE_CLONE: u32 = 8;
@@ -87,6 +87,12 @@ pub const RE_EXIT: u32 = 10;
 /// registers in `regs`
 pub const RE_SET_REGS: u32 = 11;
 
+// What follows on `RE_ACT` where all was done.
+pub const THEN_REPORT: u64 = 0;
+pub const THEN_RETURN: u64 = 1;
+/// registers in `regs`
+pub const THEN_ENTER: u64 = 2;
+
 // `RE_SIGNAL`'s resume.
 pub const RESUME_AS_IS: u64 = 0;
 pub const RESUME_RETURN: u64 = 1;
@@ -94,7 +100,7 @@ pub const RESUME_RESTART: u64 = 2;
 
 // Actions: a header of `ACTION_WORDS` words (kind, six arguments, bytes that follow), then data padded to 8.
 pub const ACTION_WORDS: usize = 8;
-/// mmap arguments as they are
+/// mmap arguments as they are; a descriptor is closed afterwards
 pub const DO_MMAP: u64 = 1;
 pub const DO_MUNMAP: u64 = 2;
 pub const DO_MPROTECT: u64 = 3;
@@ -107,6 +113,8 @@ pub const DO_WAKE: u64 = 8;
 pub const DO_CAS: u64 = 9;
 /// address, thread, pending, pi
 pub const DO_OWNER_DIED: u64 = 10;
+/// As [`DO_MMAP`], of a descriptor that a later entry maps, too.
+pub const DO_MMAP_MORE: u64 = 11;
 
 /// A record of the data area: address and length in guest memory, then the bytes, padded to 8.
 pub const RECORD_HEADER: usize = 16;

@@ -210,6 +210,17 @@ impl Space {
         crate::mem::pages(self.any_tid()?, addrs)
     }
 
+    /// Whether `thread` is the only one that has this address space, host threads that were told to end included: those
+    /// may still touch guest memory on their way out.
+    pub fn is_alone(&self, thread: &Thread) -> bool {
+        let mut state = self.state.lock();
+        state.leaving.retain(|&i| self.slots.slot(i).tid.load(Ordering::Acquire) != 0);
+        !state.dead
+            && state.leaving.is_empty()
+            && state.reserved.is_empty()
+            && state.threads.iter().flatten().all(|t| t.id() == thread.id())
+    }
+
     /// Takes a free index for a new thread; `true` with it where its private area must be mapped first.
     pub(crate) fn reserve_index(&self) -> Option<(usize, bool)> {
         let mut state = self.state.lock();

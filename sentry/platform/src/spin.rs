@@ -171,6 +171,33 @@ pub(crate) fn release(core: &Core, thread: &Thread) {
     }
 }
 
+/// As long as it lives, this worker and the host thread of a guest run on one processor.
+pub(crate) struct Together<'a>(&'a Core, i32);
+
+/// Keeps a worker and a thread that waits in a notification on the processor where they are. Installing a descriptor
+/// takes the host a turn of each, and it wakes both wherever a processor idles, which takes that one many times as long
+/// as the work.
+pub(crate) fn together<'a>(core: &'a Core, thread: &Thread) -> Option<Together<'a>> {
+    let spinner = &core.spinner;
+    // Where the spinner has the other processor, nobody is woken there.
+    let taken = spinner.cpu.load(Relaxed) >= 0 || !core.processor_idle();
+    if taken || !spinner.possible() || thread.rings.pinned.load(Relaxed) {
+        return None;
+    }
+    // SAFETY: asks only.
+    let here = unsafe { libc::sched_getcpu() };
+    let both = here >= 0 && run_on(thread.tid(), &only(here)) && run_on(0, &only(here));
+    both.then_some(Together(core, thread.tid()))
+}
+
+impl Drop for Together<'_> {
+    fn drop(&mut self) {
+        let allowed = &self.0.spinner.allowed;
+        run_on(self.1, allowed);
+        run_on(0, allowed);
+    }
+}
+
 fn allowed() -> libc::cpu_set_t {
     // SAFETY: all zero is an empty set, which the host fills.
     unsafe {

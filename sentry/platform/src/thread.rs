@@ -17,7 +17,7 @@ use crate::core::Core;
 use crate::listener::Notif;
 use crate::mem::{Io, Mem};
 use crate::slot::*;
-use crate::{Event, Fault, Regs, Reply, Resume, SignalFrame, Space, Syscall};
+use crate::{Ending, Event, Fault, Regs, Reply, Resume, SignalFrame, Space, Syscall};
 
 /// The legacy part of the floating-point state, and more than any processor has in all.
 const FP_MIN: usize = 512;
@@ -247,12 +247,18 @@ impl Thread {
     fn event(&self, mut inner: MutexGuard<'_, Inner>) -> Taken {
         let slot = self.slot();
         let word = |i: usize| slot.ev[i].load(Relaxed);
+        let kind = slot.kind.load(Relaxed);
+        let went_on =
+            matches!(&inner.op, Op::Act(progress) if progress.ending.is_some() && progress.is_last());
+        if went_on && kind != EV_ACTIONS_DONE {
+            inner.op = Op::None;
+        }
         {
             let mut io = self.io.lock();
             let (len, count) = (slot.in_len.load(Relaxed) as usize, slot.in_count.load(Relaxed) as usize);
             io.reset(self.space.slots.data(self.index), len, count);
         }
-        let event = match slot.kind.load(Relaxed) {
+        let event = match kind {
             EV_SYSCALL => Event::Syscall(load_call(slot)),
             EV_FAULT => Event::Fault(Fault {
                 signo: word(0) as i32,
@@ -316,7 +322,7 @@ impl Thread {
         if nr == libc::SYS_mmap as u64 && self.is_own_slots(&notif.args) {
             // A fork child maps its slots once, before or after its first reply is written there.
             if let Some(fd) = self.space.state.lock().fd.take() {
-                return core.let_map(notif, fd.as_fd());
+                return core.let_map(self, notif, fd.as_fd());
             }
         }
         let mut inner = self.inner.lock();
@@ -332,7 +338,7 @@ impl Thread {
                 if progress.asked.front().is_some_and(|a| a.nr == nr && a.args == notif.args) =>
             {
                 match progress.asked.pop_front().and_then(|a| a.file) {
-                    Some(file) => core.let_map(notif, file.as_fd()),
+                    Some(file) => core.let_map(self, notif, file.as_fd()),
                     None => core.listener.proceed(notif.id),
                 }
             }
@@ -372,11 +378,15 @@ impl Thread {
                 store_regs(slot, &regs);
                 // The registers are read back from the slot from now on.
                 self.io.lock().regs = None;
-                inner.op = Op::Act(Progress::new(Vec::new(), false));
+                inner.op = Op::Act(Progress::new(Vec::new(), false, None));
                 RE_SET_REGS
             }
             Reply::Act(actions) => {
-                inner.op = Op::Act(Progress::new(actions, self.core().gated));
+                inner.op = Op::Act(Progress::new(actions, self.core().gated, None));
+                return self.send_batch(inner);
+            }
+            Reply::ActThen(actions, ending) => {
+                inner.op = Op::Act(Progress::new(actions, self.core().gated, Some(ending)));
                 return self.send_batch(inner);
             }
             Reply::Clone(spec) => match self.core().clone_begin(self, spec) {
@@ -388,8 +398,9 @@ impl Thread {
                 Err(errno) => {
                     // An empty list of actions makes the thread come back, and only then is there an event.
                     inner.op = Op::NoClone(errno);
-                    slot.args[0].store(0, Relaxed);
-                    slot.args[1].store(0, Relaxed);
+                    for arg in &slot.args[..3] {
+                        arg.store(0, Relaxed);
+                    }
                     RE_ACT
                 }
             },
@@ -418,8 +429,17 @@ impl Thread {
         let Op::Act(progress) = &mut inner.op else { return };
         let from = self.io.lock().out_end;
         let count = progress.encode(self.space.slots.data(self.index), from, self.index as u64);
-        slot.args[0].store(count as u64, Relaxed);
-        slot.args[1].store(from as u64, Relaxed);
+        let (then, value) = match &progress.ending {
+            Some(Ending::Return(value)) if progress.is_last() => (THEN_RETURN, *value as u64),
+            Some(Ending::Enter(regs)) if progress.is_last() => {
+                store_regs(slot, regs);
+                (THEN_ENTER, 0)
+            }
+            _ => (THEN_REPORT, 0),
+        };
+        for (to, word) in slot.args.iter().zip([count as u64, from as u64, then, value]) {
+            to.store(word, Relaxed);
+        }
         self.send(slot, RE_ACT);
         inner.phase = Phase::Running;
         self.core().ran(1);

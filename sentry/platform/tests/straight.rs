@@ -3,7 +3,7 @@
 mod mini;
 
 use mini::{shared, usual, Said, DATA};
-use platform::{Event, Reply, SpaceEnd};
+use platform::{Ending, Event, Reply, SpaceEnd};
 
 code!(
     getppid_loop,
@@ -108,6 +108,64 @@ fn memory_goes_in_and_out() {
     assert!(matches!(mini.hear().show(), Said::Number(7)));
     assert!(matches!(mini.hear().show(), Said::Number(25006)));
     assert!(matches!(mini.hear().show(), Said::Number(-14)));
+    assert!(matches!(mini.hear().show(), Said::Gone(_, SpaceEnd::Expected)));
+}
+
+code!(
+    act_and_go_on,
+    // Memory appears, and the call returns.
+    "mov eax, 501",
+    "syscall",
+    "mov rdi, [0x900000]",
+    "add rdi, rax",
+    "mov eax, 500",
+    "syscall",
+    // What cannot be done is told.
+    "mov eax, 502",
+    "syscall",
+    "mov rdi, rax",
+    "mov eax, 500",
+    "syscall",
+    // Other registers.
+    "mov eax, 503",
+    "syscall",
+    "mov rdi, rbx",
+    "mov eax, 500",
+    "syscall",
+    "mov eax, 60",
+    "syscall",
+);
+
+#[test]
+fn acting_ends_without_a_report() {
+    let mini = shared();
+    let map = |addr| platform::Action::Map {
+        addr,
+        len: 4096,
+        prot: mini::RW,
+        flags: libc::MAP_PRIVATE,
+        file: None,
+    };
+    let store = |addr| platform::Action::Store { addr, bytes: 99u64.to_le_bytes().to_vec() };
+    mini.run(act_and_go_on(), move |thread, event, said| match event {
+        Event::Syscall(call) if call.nr == 501 => {
+            thread.reply(Reply::ActThen(vec![map(0x900000), store(0x900000)], Ending::Return(1)));
+        }
+        Event::Syscall(call) if call.nr == 502 => {
+            thread.reply(Reply::ActThen(vec![map(0x901000), store(0xa00000)], Ending::Return(1)));
+        }
+        Event::ActionsDone(Err((1, errno))) => thread.reply(Reply::Return(errno.to_ret())),
+        Event::Syscall(call) if call.nr == 503 => {
+            let regs = platform::Regs { rip: call.ip, rbx: 1234, ..mini::start_regs() };
+            thread.reply(Reply::ActThen(vec![map(0x902000)], Ending::Enter(Box::new(regs))));
+        }
+        Event::Syscall(call) => assert!(usual(thread, &call, said)),
+        other => said.send(Said::Word(format!("{other:?}"))).unwrap(),
+    });
+    for number in [100, -i64::from(libc::EFAULT), 1234] {
+        let said = mini.hear();
+        assert!(matches!(said, Said::Number(n) if n == number), "{said:?}");
+    }
     assert!(matches!(mini.hear().show(), Said::Gone(_, SpaceEnd::Expected)));
 }
 

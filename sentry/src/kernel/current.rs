@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use linux_abi::Errno;
-use platform::{Action, CloneSpec, Regs, Syscall, Thread};
+use platform::{Action, CloneSpec, Ending, Regs, Syscall, Thread};
 
 use super::task::{BlockState, Task};
 use super::{Kernel, SysResult};
@@ -39,6 +39,8 @@ pub enum Stop {
     Interrupt(Restart),
     /// The stub is to act; then the function goes on with what came of it.
     Act(Vec<Action>, ThenActions),
+    /// The stub is to act and to go on like that; the function is called where it could not, or was to report.
+    ActThen(Vec<Action>, Ending, ThenActions),
     Clone(CloneSpec, ThenClone),
     /// An event that the tracer wants to see is due; then the handler is called again.
     Traced,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use linux_abi::{Errno, Result};
+use platform::Ending;
 
 use super::current::{Ctx, Restart, Stop};
 use super::{SysResult, Task};
@@ -62,10 +63,27 @@ pub fn run_or(
     on_error: OnError,
 ) -> SysResult {
     let mm = cx.task.mm();
+    // This one, and the task's own: nobody else can ask for the same addresses.
+    let alone = Arc::strong_count(&mm) <= 2;
     loop {
         match mm.begin(&mut plan) {
             Begun::Done(r) => return r.map_err(Stop::from),
             Begun::Busy => cx.wait(&[(&mm.queue, PollEvents::IN)], UNINTERRUPTIBLE)?,
+            Begun::Act(actions, operation) if alone => {
+                let (value, undo) = operation.foresee();
+                let value = value.map_or_else(Errno::to_ret, |v| v as i64);
+                return Err(Stop::ActThen(
+                    actions,
+                    Ending::Return(value),
+                    Box::new(move |cx, done| match done {
+                        Ok(()) => Ok(value as u64),
+                        Err((_, e)) => {
+                            undo.apply();
+                            on_error(cx, e)
+                        }
+                    }),
+                ));
+            }
             Begun::Act(actions, operation) => {
                 return Err(Stop::Act(
                     actions,

@@ -135,6 +135,45 @@ impl Operation {
     }
 }
 
+/// How the table was before an operation whose end was foreseen.
+pub struct Undo {
+    mm: Arc<AddressSpace>,
+    ranges: Vec<(u64, u64)>,
+    before: Vec<Vma>,
+    brk: u64,
+}
+
+impl Undo {
+    /// The stub could not act: the table goes back.
+    pub fn apply(self) {
+        let mut state = self.mm.state.lock();
+        for (start, end) in self.ranges {
+            drop(state.table.remove(start, end));
+        }
+        for vma in self.before {
+            state.table.insert(vma);
+        }
+        state.table.layout.brk = self.brk;
+        state.settle();
+    }
+}
+
+impl Operation {
+    /// Commits what the stub is about to do, and says how to take it back. Only where the one thread that has the
+    /// address space waits for the stub: another's operation could be carried out before this one.
+    pub fn foresee(self) -> (Result<u64>, Undo) {
+        let undo = {
+            let state = self.mm.state.lock();
+            let mine = state.table.busy.iter().filter(|b| b.0 == self.id).map(|b| (b.1, b.2));
+            let ranges: Vec<(u64, u64)> = mine.collect();
+            let there = |r: &(u64, u64)| state.table.overlapping(r.0, r.1).cloned().collect::<Vec<_>>();
+            let before = ranges.iter().flat_map(there).collect();
+            Undo { mm: self.mm.clone(), ranges, before, brk: state.table.layout.brk }
+        };
+        (self.finish(), undo)
+    }
+}
+
 impl Drop for Operation {
     fn drop(&mut self) {
         {

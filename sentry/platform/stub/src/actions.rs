@@ -13,27 +13,36 @@ const FUTEX_WAKE: u64 = 1;
 pub fn run(area: &Area, slot: &Slot) -> Result<u64, (u64, i64)> {
     let count = slot.args[0].load(Relaxed);
     let mut at = area.data() + slot.args[1].load(Relaxed);
-    for i in 0..count {
+    let mut open = false;
+    let done = (0..count).try_for_each(|i| {
         let header = at as *const [u64; ACTION_WORDS];
         // SAFETY: inside the data area, 8-aligned as the sentry writes it.
         let word = unsafe { header.read_volatile() };
         let data = at + (ACTION_WORDS * 8) as u64;
+        let closes = word[0] == DO_MMAP && word[4] & MAP_ANONYMOUS == 0;
+        open = word[0] == DO_MMAP_MORE || open && !closes;
         let errno = one(area, word, data);
-        if errno != 0 {
-            return Err((i, errno));
-        }
         at = data + word[7].next_multiple_of(8);
+        if errno == 0 {
+            Ok(())
+        } else {
+            Err((i, errno))
+        }
+    });
+    if open {
+        // What a mapping further on was to be of, had all gone well.
+        sys::close(area.index);
     }
-    Ok(count)
+    done.map(|()| count)
 }
 
 fn one(area: &Area, word: [u64; ACTION_WORDS], data: u64) -> i64 {
     let [kind, a, b, c, d, e, f, n] = word;
     let ret = match kind {
-        DO_MMAP => {
+        DO_MMAP | DO_MMAP_MORE => {
             // SAFETY: a fixed mapping at an address that the kernel chose for the guest.
             let ret = unsafe { sys::call6(sys::MMAP, a, b, c, d, e, f) };
-            if d & MAP_ANONYMOUS == 0 {
+            if d & MAP_ANONYMOUS == 0 && kind == DO_MMAP {
                 sys::close(area.index);
             }
             ret

@@ -90,7 +90,14 @@ pub fn run(area: &Area, slot: &'static Slot, uc: &mut Ucontext) {
             }
             RE_ACT => {
                 let (at, errno) = match actions::run(area, slot) {
-                    Ok(count) => (count, 0),
+                    Ok(count) => match slot.args[2].load(Relaxed) {
+                        THEN_RETURN => {
+                            uc.g[G_RAX] = slot.args[3].load(Relaxed);
+                            return;
+                        }
+                        THEN_ENTER => return uc.enter(area, slot),
+                        _ => (count, 0),
+                    },
                     Err((at, errno)) => (at, errno),
                 };
                 slot.ev[0].store(at, Relaxed);
