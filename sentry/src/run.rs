@@ -11,9 +11,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use linux_abi::Errno;
-use platform::{
-    Action, Ending, Event, Fault, GuestKernel, Reply, Resume, Space, SpaceEnd, Syscall, Thread,
-};
+use platform::{Action, Ending, Event, Fault, GuestKernel, Reply, Resume, Space, SpaceEnd, Syscall, Thread};
 
 use crate::admit;
 use crate::kernel::mm_ops::{self, Growth};

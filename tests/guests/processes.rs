@@ -42,8 +42,67 @@ pub fn helper(args: &[String]) {
         Some("place") => println!("{:p} {:p}", &args, helper as *const ()),
         Some("caps") => unsafe { crate::process_facts::helper_caps() },
         Some(what @ ("named" | "left")) => unsafe { crate::processes_more::helper(what) },
+        Some("fresh") => unsafe { fresh() },
+        Some("again") => unsafe {
+            let left: u32 = args.get(1).and_then(|a| a.parse().ok()).unwrap_or(0);
+            if left == 0 {
+                return say("last of its programs", args.len().to_string());
+            }
+            let (exe, left) = (me(), c(&(left - 1).to_string()));
+            let argv =
+                [c"x".as_ptr(), c"helper".as_ptr(), c"again".as_ptr(), left.as_ptr(), std::ptr::null()];
+            execve(exe.as_ptr(), argv.as_ptr(), [std::ptr::null()].as_ptr());
+            say("exec again", errno_name());
+        },
         other => say("helper", format!("{other:?}")),
     }
+}
+
+/// Where the program before [`fresh`] had memory.
+const BEFORE: usize = 0x3000_0000_0000;
+
+/// What a program must not find of the one that was there before it.
+unsafe fn fresh() {
+    let mut vec = 0u8;
+    ret("memory of the last program", mincore(BEFORE as *mut c_void, 4096, &raw mut vec));
+    ret("read by a call", write(pipe().1, BEFORE as *const c_void, 1));
+    let (mut gs, mut mxcsr, mut control) = (1u64, 0u32, 0u16);
+    syscall(SYS_arch_prctl, 0x1004, &raw mut gs);
+    std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut mxcsr);
+    std::arch::asm!("fnstcw [{}]", in(reg) &raw mut control);
+    show("gs, mxcsr, x87 control", (gs, mxcsr, control));
+    let mut stack: stack_t = std::mem::zeroed();
+    sigaltstack(std::ptr::null(), &raw mut stack);
+    show("alternate stack", stack.ss_flags);
+    let mut now: timespec = std::mem::zeroed();
+    show("clock", (clock_gettime(CLOCK_MONOTONIC, &raw mut now), now.tv_sec > 0));
+}
+
+/// A program that leaves much behind, then another one in its place.
+pub unsafe fn exec_in_place() {
+    for unmaps_vdso in [false, true] {
+        let pid = child(|| {
+            let rw = PROT_READ | PROT_WRITE;
+            let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+            let p = mmap(BEFORE as *mut c_void, 1 << 20, rw, flags, -1, 0);
+            std::ptr::write_bytes(p.cast::<u8>(), 7, 1 << 20);
+            let stack = stack_t { ss_sp: p, ss_flags: 0, ss_size: 65536 };
+            sigaltstack(&raw const stack, std::ptr::null_mut());
+            syscall(SYS_arch_prctl, 0x1001, BEFORE);
+            std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const *&0x5f80u32);
+            std::arch::asm!("fldcw [{}]", in(reg) &raw const *&0x027fu16);
+            let exe = me();
+            if unmaps_vdso {
+                munmap(getauxval(AT_SYSINFO_EHDR) as *mut c_void, 4096);
+            }
+            let argv = [c"x".as_ptr(), c"helper".as_ptr(), c"fresh".as_ptr(), std::ptr::null()];
+            execve(exe.as_ptr(), argv.as_ptr(), [std::ptr::null()].as_ptr());
+            99
+        });
+        say("a program after another", end_of(pid));
+    }
+    let exe = me();
+    exec("many after each other", exe.to_str().unwrap_or_default(), &["x", "helper", "again", "20"], &[]);
 }
 
 fn me() -> CString {

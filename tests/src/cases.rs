@@ -46,7 +46,7 @@ macro_rules! with_cases {
                 exec_keeps signal_fd
             }
             processes in processes {
-                forks many_forks vforks execs exec_errors scripts too_big waits orphans groups prctls pipelines
+                forks many_forks vforks execs exec_in_place exec_errors scripts too_big waits orphans groups prctls pipelines
             }
             processes_more in processes_more {
                 clone_forms exec_forms wait_forms

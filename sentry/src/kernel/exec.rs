@@ -1,14 +1,20 @@
-//! execve: the task moves to a fresh address space and a fresh host thread (execve(2)).
+//! execve: the task gets a new program in an empty address space (execve(2)).
 //!
-//! In order: load (all errors that the caller can still see), wait until the other threads of the group have left, get
-//! a fresh thread, then the point of no return: the old host thread ends, the new one maps the program and enters it.
+//! In order: load (all errors that the caller can still see), wait until the other threads of the group have left, then
+//! the point of no return. Who has its address space for itself keeps its stub, which unmaps the old program before it
+//! maps the new one: no process is made and none ends. Who shares it (a vfork child) moves to a fresh stub, and its old
+//! host thread ends.
+//!
+//! A stub that stays is one that the old program may have tampered with, and the new one runs with what the old one left
+//! there. So it stays only where the new program has the same credentials, and others of its user may look into it: the
+//! old one could do as much to it by ptrace(2).
 
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use linux_abi::{Errno, Result};
 use parking_lot::Mutex;
-use platform::{Reply, Thread};
+use platform::{Action, Ending, Reply, Thread, GUEST_HIGHEST, STUB_RANGE};
 
 use super::current::{Ctx, Restart, Stop};
 use super::task::Task;
@@ -17,6 +23,7 @@ use super::{exit, signals, SysResult};
 use crate::cred::cap;
 use crate::cred::exec::{AfterExec, Steered};
 use crate::loader::Loaded;
+use crate::mm::vma::{VmFlags, VmName, Vma, VmaTable, PAGE};
 use crate::mm::AddressSpace;
 use crate::signal::{AltStack, SIG_DFL, SIG_IGN};
 use crate::wait_queue::PollEvents;
@@ -52,7 +59,7 @@ pub fn exec(
         Some(p) => p,
         None => {
             let loaded = load(cx)?;
-            let before = cx.task.mm().with_table(crate::mm::VmaTable::charged);
+            let before = cx.task.mm().with_table(VmaTable::charged);
             if !crate::mm::account::fits(loaded.table.charged(), before) {
                 return Err(Errno::ENOMEM.into());
             }
@@ -63,11 +70,14 @@ pub fn exec(
         cx.block.scratch = Some(pending);
         return Err(stop);
     }
+    if pending.fresh.is_none() && can_stay(cx, &pending.loaded) {
+        return leave_old(cx, pending.loaded, Seat::Same);
+    }
     let slot = pending.fresh.get_or_insert_with(|| ask_for_thread(cx)).clone();
     loop {
         let got = slot.0.lock().take();
         match got {
-            Some(Ok(thread)) => return leave_old(cx, pending.loaded, thread),
+            Some(Ok(thread)) => return leave_old(cx, pending.loaded, Seat::Fresh(thread)),
             Some(Err(e)) => return Err(Stop::Errno(e)),
             None => {
                 if let Err(stop) = cx.wait(&[], Restart::Killable) {
@@ -111,44 +121,98 @@ fn only_thread(cx: &mut Ctx<'_>) -> std::result::Result<(), Stop> {
     }
 }
 
+/// Where the new program runs.
+enum Seat {
+    /// In the stub of the old one.
+    Same,
+    Fresh(Arc<Thread>),
+}
+
+impl Drop for Seat {
+    /// The task died before it took its seat.
+    fn drop(&mut self) {
+        if let Seat::Fresh(thread) = self {
+            // Nothing but a stub that is not anybody's is without a word of the kernel's.
+            if thread.cookie().is_none() {
+                thread.space().kill();
+            }
+        }
+    }
+}
+
+/// Whether the task has its address space for itself, on the host too, the vDSO lies in it as every program finds it,
+/// and the new program has no rights that the old one has not.
+fn can_stay(cx: &Ctx<'_>, loaded: &Loaded) -> bool {
+    let new = &loaded.cred;
+    if new.secure || !new.dumpable || new.cred != *cx.task.cred() {
+        return false;
+    }
+    let thread = cx.task.thread();
+    let mm = cx.task.mm();
+    // This one, and the task's own.
+    let alone = Arc::strong_count(&mm) <= 2 && cx.task.vfork_done.lock().is_none();
+    alone && thread.space().is_alone(&thread) && mm.with_table(|old| vdso(old) == vdso(&loaded.table))
+}
+
+/// The vDSO's mappings: where, and with which rights.
+fn vdso(table: &VmaTable) -> Vec<(u64, u64, i32, VmFlags)> {
+    let is_vdso = |v: &&Vma| matches!(v.name, VmName::Vdso | VmName::Vvar);
+    table.iter().filter(is_vdso).map(|v| (v.start, v.end, v.prot, v.flags)).collect()
+}
+
+/// Unmaps all that a guest can have mapped, but for the vDSO: also what is in no table, should the old program have made
+/// its stub map something.
+fn clear(vdso: &[(u64, u64, i32, VmFlags)]) -> Vec<Action> {
+    let kept = std::iter::once((STUB_RANGE.start, STUB_RANGE.end)).chain(vdso.iter().map(|v| (v.0, v.1)));
+    let mut kept: Vec<(u64, u64)> = kept.collect();
+    kept.sort_unstable();
+    kept.push((GUEST_HIGHEST, GUEST_HIGHEST));
+    let mut at = PAGE;
+    let mut actions = Vec::new();
+    for (start, end) in kept {
+        if start > at {
+            actions.push(Action::Unmap { addr: at, len: start - at });
+        }
+        at = at.max(end);
+    }
+    actions
+}
+
 /// The old program's robust futexes are marked by its own stub, then it is left.
-fn leave_old(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
+fn leave_old(cx: &mut Ctx<'_>, loaded: Loaded, seat: Seat) -> SysResult {
     let marks = super::robust::release(cx.task);
     if marks.is_empty() {
-        return enter(cx, loaded, fresh);
+        return enter(cx, loaded, seat);
     }
-    // Should the task die meanwhile, the fresh thread ends with this.
-    let held = FreshThread(Mutex::new(Some(Ok(fresh))));
-    Err(Stop::Act(
-        marks,
-        Box::new(move |cx, _| match held.0.lock().take() {
-            Some(Ok(fresh)) => enter(cx, loaded, fresh),
-            _ => Err(linux_abi::Errno::EAGAIN.into()),
-        }),
-    ))
+    Err(Stop::Act(marks, Box::new(move |cx, _| enter(cx, loaded, seat))))
 }
 
 /// The point of no return.
-fn enter(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
+fn enter(cx: &mut Ctx<'_>, loaded: Loaded, seat: Seat) -> SysResult {
     let task = cx.task;
-    let Loaded { actions, table, regs, comm, exe, cred } = loaded;
-    fresh.set_cookie(task.clone());
-    task.group.keep_cpu_time(task);
-    let old = std::mem::replace(&mut *task.thread.write(), fresh.clone());
-    // Filters outlive the program (seccomp(2)).
-    fresh.ask_always(task.seccomp.is_on() || task.ptrace.is_on());
+    let Loaded { mut actions, table, regs, comm, exe, cred } = loaded;
     let clear_tid = task.clear_child_tid.swap(0, Ordering::SeqCst);
-    let new_mm = AddressSpace::new(fresh.space().clone(), table);
-    let old_mm = std::mem::replace(&mut *task.mm.write(), new_mm);
-    // Nobody is left to see the word where the address space ends with this thread.
-    let shared = Arc::strong_count(&old_mm) > 1;
-    if !shared {
-        let (utime, stime) = old.cpu_time();
-        task.group.dead_utime.fetch_add(utime, Ordering::Relaxed);
-        task.group.dead_stime.fetch_add(stime, Ordering::Relaxed);
+    match &seat {
+        Seat::Same => {
+            actions.splice(0..0, clear(&vdso(&table)));
+            let new_mm = AddressSpace::new(task.thread().space().clone(), table);
+            let old_mm = std::mem::replace(&mut *task.mm.write(), new_mm);
+            drop(old_mm);
+        }
+        Seat::Fresh(fresh) => {
+            fresh.set_cookie(task.clone());
+            task.group.keep_cpu_time(task);
+            let old = std::mem::replace(&mut *task.thread.write(), fresh.clone());
+            let new_mm = AddressSpace::new(fresh.space().clone(), table);
+            let old_mm = std::mem::replace(&mut *task.mm.write(), new_mm);
+            // Nobody is left to see the word where the address space ends with this thread.
+            let shared = Arc::strong_count(&old_mm) > 1;
+            old.reply(Reply::ExitThread { clear_tid: if shared { clear_tid } else { 0 } });
+            drop(old_mm);
+        }
     }
-    old.reply(Reply::ExitThread { clear_tid: if shared { clear_tid } else { 0 } });
-    drop(old_mm);
+    // Filters outlive the program (seccomp(2)).
+    task.thread().ask_always(task.seccomp.is_on() || task.ptrace.is_on());
     exit::finish_vfork(task);
 
     task.unshare_files();
@@ -165,8 +229,9 @@ fn enter(cx: &mut Ctx<'_>, loaded: Loaded, fresh: Arc<Thread>) -> SysResult {
     task.group.state.lock().has_execed = true;
 
     let task = task.clone();
-    Err(Stop::Act(
+    Err(Stop::ActThen(
         actions,
+        Ending::Enter(Box::new(regs)),
         Box::new(move |_cx, done| match done {
             Ok(()) => {
                 tell_tracer(&task, former);

@@ -10,7 +10,7 @@ use super::{SysResult, Task};
 use crate::cred::cap;
 use crate::limits::resource;
 use crate::mm::plan::MemLimits;
-use crate::mm::space::Operation;
+use crate::mm::space::{Operation, Unfilled};
 use crate::mm::{Action, AddressSpace, Begun, Plan, VmaTable};
 use crate::wait_queue::PollEvents;
 
@@ -77,10 +77,11 @@ pub fn run_or(
                     Ending::Return(value),
                     Box::new(move |cx, done| match done {
                         Ok(()) => Ok(value as u64),
-                        Err((_, e)) => {
-                            undo.apply();
-                            on_error(cx, e)
-                        }
+                        Err((at, e)) => match undo.apply(at, e) {
+                            Unfilled::Answer(None) => Ok(value as u64),
+                            Unfilled::Answer(Some(e)) => Err(e.into()),
+                            Unfilled::Undone => on_error(cx, e),
+                        },
                     }),
                 ));
             }

@@ -1,5 +1,6 @@
 //! One ELF file (program or interpreter): its headers checked, its segments laid into the table.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use linux_abi::{Errno, Result};
@@ -24,6 +25,8 @@ const PATH_MAX: u64 = 4096;
 pub struct Program {
     header: Header,
     segments: Vec<Segment>,
+    /// The file's first page: headers, and mostly the interpreter's name.
+    start: Vec<u8>,
     pub executable_stack: bool,
     bad: Errno,
 }
@@ -52,8 +55,12 @@ pub struct Placed {
 impl Program {
     /// Reads and checks the headers. `bad` is what a file that is no program gives.
     pub fn read(file: &File, bad: Errno) -> Result<Program> {
-        let header = Header::parse(&read_at(file, 0, EHDR_LEN)?, bad)?;
-        let table = read_at(file, header.phoff, header.phnum * PHDR_LEN)?;
+        let start = read_at(file, 0, PAGE as usize)?;
+        let header = Header::parse(&start[..start.len().min(EHDR_LEN)], bad)?;
+        let table = match within(&start, header.phoff, header.phnum * PHDR_LEN) {
+            Some(table) => table.to_vec(),
+            None => read_at(file, header.phoff, header.phnum * PHDR_LEN)?,
+        };
         if table.len() < header.phnum * PHDR_LEN {
             return Err(bad);
         }
@@ -80,7 +87,7 @@ impl Program {
         }
         let executable_stack =
             segments.iter().find(|s| s.kind == PT_GNU_STACK).is_some_and(|s| s.flags & elf::PF_X != 0);
-        Ok(Program { header, segments, executable_stack, bad })
+        Ok(Program { header, segments, start, executable_stack, bad })
     }
 
     /// The path in PT_INTERP.
@@ -89,7 +96,10 @@ impl Program {
         if s.filesz < 2 || s.filesz > PATH_MAX {
             return Err(Errno::ENOEXEC);
         }
-        let mut name = read_at(file, s.offset, s.filesz as usize)?;
+        let mut name = match within(&self.start, s.offset, s.filesz as usize) {
+            Some(name) => name.to_vec(),
+            None => read_at(file, s.offset, s.filesz as usize)?,
+        };
         if name.len() as u64 != s.filesz || name.pop() != Some(0) {
             return Err(Errno::ENOEXEC);
         }
@@ -197,6 +207,12 @@ impl Program {
     }
 }
 
+/// A piece of the file that lies in its first page.
+fn within(start: &[u8], offset: u64, len: usize) -> Option<&[u8]> {
+    let from = usize::try_from(offset).ok()?;
+    start.get(from..from.checked_add(len)?)
+}
+
 fn anonymous(start: u64, end: u64, prot: i32) -> Action {
     Action::Map {
         addr: start,
@@ -204,6 +220,21 @@ fn anonymous(start: u64, end: u64, prot: i32) -> Action {
         prot,
         flags: libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
         file: None,
+    }
+}
+
+/// Makes the mapping of a segment that ends where this one begins, in memory and in the file, hold this one too: a
+/// mapping of a descriptor costs the stub a question, a change of rights does not.
+fn extend(actions: &mut [Action], start: u64, more: u64, file: &Arc<OwnedFd>, from: u64) -> bool {
+    let last = actions.iter_mut().rev().find(|a| !matches!(a, Action::Protect { .. }));
+    match last {
+        Some(Action::Map { addr, len, file: Some((fd, offset)), .. })
+            if Arc::ptr_eq(fd, file) && *addr + *len == start && offset.checked_add(*len) == Some(from) =>
+        {
+            *len += more;
+            true
+        }
+        _ => false,
     }
 }
 
@@ -222,13 +253,13 @@ fn map_file(
     match file.ops.mappable(file).and_then(|m| m.descriptor(false, false).map(|fd| (m, fd))) {
         Ok((map, fd)) => {
             let offset = page_down(s.offset);
-            actions.push(Action::Map {
-                addr: map_start,
-                len: map_end - map_start,
-                prot,
-                flags: libc::MAP_PRIVATE,
-                file: Some((fd, offset)),
-            });
+            let len = map_end - map_start;
+            if extend(actions, map_start, len, &fd, offset) {
+                actions.push(Action::Protect { addr: map_start, len, prot });
+            } else {
+                let file = Some((fd, offset));
+                actions.push(Action::Map { addr: map_start, len, prot, flags: libc::MAP_PRIVATE, file });
+            }
             vma.file = Some(Backing { map, offset, anonymous: false });
         }
         Err(_) => {

@@ -90,7 +90,7 @@ pub fn load(args: ExecArgs, env: &ExecEnv<'_>) -> Result<Loaded> {
     let exe = found.file;
     let cred = env.cred.after_exec(&asked_by(&exe)?, env.steered)?;
 
-    let mut seed = Random { fixed: env.fixed_places };
+    let mut seed = Random::new(env.fixed_places);
     let mut table = VmaTable::default();
     let mut actions = Vec::new();
     let (vdso_start, vdso_len, vdso_header) = env.vdso;
@@ -238,26 +238,42 @@ fn base_name(path: &[u8]) -> Vec<u8> {
     name.iter().take(15).copied().collect()
 }
 
-/// Numbers by chance, from the host.
+/// Numbers by chance, from the host: as many as a program needs, in one call.
 struct Random {
+    bytes: [u8; 128],
+    used: usize,
     /// Places are not left to chance.
     fixed: bool,
 }
 
 impl Random {
-    fn bytes(&mut self) -> [u8; 16] {
-        let mut b = [0u8; 16];
+    fn new(fixed: bool) -> Random {
+        let mut random = Random { bytes: [0; 128], used: 0, fixed };
+        random.fill();
+        random
+    }
+    fn fill(&mut self) {
         // getrandom(2) fills up to 256 bytes whole once the host's pool is ready.
-        let _ = rustix::rand::getrandom(&mut b, rustix::rand::GetRandomFlags::empty());
-        b
+        let _ = rustix::rand::getrandom(&mut self.bytes, rustix::rand::GetRandomFlags::empty());
+        self.used = 0;
+    }
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        if self.used + N > self.bytes.len() {
+            self.fill();
+        }
+        let mut taken = [0; N];
+        taken.copy_from_slice(&self.bytes[self.used..self.used + N]);
+        self.used += N;
+        taken
+    }
+    fn bytes(&mut self) -> [u8; 16] {
+        self.take()
     }
     fn below(&mut self, limit: u64) -> u64 {
         if self.fixed {
             return 0;
         }
-        let b = self.bytes();
-        let v = b[..8].iter().fold(0u64, |v, b| v << 8 | u64::from(*b));
-        v % limit.max(1)
+        u64::from_be_bytes(self.take()) % limit.max(1)
     }
 }
 

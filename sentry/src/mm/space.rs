@@ -141,11 +141,24 @@ pub struct Undo {
     ranges: Vec<(u64, u64)>,
     before: Vec<Vma>,
     brk: u64,
+    fills_from: usize,
+    fill_failed: Option<Errno>,
+}
+
+/// What the failure of an operation means whose end was foreseen.
+pub enum Unfilled {
+    /// Only pages were not filled in: this error, if any, is the call's.
+    Answer(Option<Errno>),
+    /// The table is as it was.
+    Undone,
 }
 
 impl Undo {
-    /// The stub could not act: the table goes back.
-    pub fn apply(self) {
+    /// The stub could not act: the table goes back, unless the action that failed was only to fill pages in.
+    pub fn apply(self, failed: usize, why: Errno) -> Unfilled {
+        if failed >= self.fills_from {
+            return Unfilled::Answer(self.fill_failed.filter(|_| why != Errno::EINVAL));
+        }
         let mut state = self.mm.state.lock();
         for (start, end) in self.ranges {
             drop(state.table.remove(start, end));
@@ -155,6 +168,7 @@ impl Undo {
         }
         state.table.layout.brk = self.brk;
         state.settle();
+        Unfilled::Undone
     }
 }
 
@@ -168,7 +182,14 @@ impl Operation {
             let ranges: Vec<(u64, u64)> = mine.collect();
             let there = |r: &(u64, u64)| state.table.overlapping(r.0, r.1).cloned().collect::<Vec<_>>();
             let before = ranges.iter().flat_map(there).collect();
-            Undo { mm: self.mm.clone(), ranges, before, brk: state.table.layout.brk }
+            Undo {
+                mm: self.mm.clone(),
+                ranges,
+                before,
+                brk: state.table.layout.brk,
+                fills_from: self.fills_from,
+                fill_failed: self.fill_failed,
+            }
         };
         (self.finish(), undo)
     }

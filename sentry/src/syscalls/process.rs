@@ -171,18 +171,65 @@ fn read_strings(mem: &Mem<'_>, at: u64, budget: &mut usize) -> Result<Vec<Vec<u8
     if at == 0 {
         return Ok(out);
     }
+    let (mut pointers, mut strings) = (Page::default(), Page::default());
     for i in 0..MAX_STRINGS {
-        let p = UserPtr::<u64>::new(at).nth(i).read(mem)?;
+        let word = at.checked_add(8 * i as u64).ok_or(Errno::EFAULT)?;
+        let p = match pointers.rest(mem, word)? {
+            [a, b, c, d, e, f, g, h, ..] => u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]),
+            // Not aligned, and on two pages.
+            _ => UserPtr::<u64>::new(word).read(mem)?,
+        };
         if p == 0 {
             return Ok(out);
         }
-        let s =
-            mem.read_cstr(p, MAX_STRING)
-                .map_err(|e| if e == Errno::ENAMETOOLONG { Errno::E2BIG } else { e })?;
+        let s = strings.string(mem, p)?;
         *budget = budget.checked_sub(s.len() + 1 + 8).ok_or(Errno::E2BIG)?;
         out.push(s);
     }
     Err(Errno::E2BIG)
+}
+
+/// The page of guest memory that was read last: pointers lie side by side, and so do most strings.
+#[derive(Default)]
+struct Page {
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Page {
+    const LEN: u64 = 4096;
+
+    /// What is at an address, to the end of its page.
+    fn rest(&mut self, mem: &Mem<'_>, addr: u64) -> Result<&[u8], Errno> {
+        let page = addr & !(Page::LEN - 1);
+        if self.bytes.is_empty() || page != self.at {
+            self.bytes.resize(Page::LEN as usize, 0);
+            if let Err(e) = mem.read(page, &mut self.bytes) {
+                self.bytes.clear();
+                return Err(e);
+            }
+            self.at = page;
+        }
+        Ok(self.bytes.get((addr - page) as usize..).unwrap_or_default())
+    }
+
+    /// A string that may go on over pages.
+    fn string(&mut self, mem: &Mem<'_>, addr: u64) -> Result<Vec<u8>, Errno> {
+        let mut string = Vec::new();
+        while string.len() < MAX_STRING {
+            let here = addr.checked_add(string.len() as u64).ok_or(Errno::EFAULT)?;
+            let rest = self.rest(mem, here)?;
+            match rest.iter().position(|b| *b == 0) {
+                Some(end) => string.extend_from_slice(&rest[..end]),
+                None => {
+                    string.extend_from_slice(rest);
+                    continue;
+                }
+            }
+            return if string.len() < MAX_STRING { Ok(string) } else { Err(Errno::E2BIG) };
+        }
+        Err(Errno::E2BIG)
+    }
 }
 
 /// execve(2).
