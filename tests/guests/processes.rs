@@ -89,8 +89,8 @@ pub unsafe fn exec_in_place() {
             let stack = stack_t { ss_sp: p, ss_flags: 0, ss_size: 65536 };
             sigaltstack(&raw const stack, std::ptr::null_mut());
             syscall(SYS_arch_prctl, 0x1001, BEFORE);
-            std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const *&0x5f80u32);
-            std::arch::asm!("fldcw [{}]", in(reg) &raw const *&0x027fu16);
+            let (mxcsr, control) = (0x5f80u32, 0x027fu16);
+            std::arch::asm!("ldmxcsr [{}]", "fldcw [{}]", in(reg) &raw const mxcsr, in(reg) &raw const control);
             let exe = me();
             if unmaps_vdso {
                 munmap(getauxval(AT_SYSINFO_EHDR) as *mut c_void, 4096);
