@@ -145,6 +145,7 @@ fn handle(state: &mut State, request: Request<'_>, out: &mut Writer) -> Result<O
         Request::SetXattr { node, name, value, flags } => state.set_xattr(node, name, value, flags)?,
         Request::RemoveXattr { node, name } => state.remove_xattr(node, name)?,
         Request::Scratch => return state.scratch().map(Some),
+        Request::Sync { node, whole } => state.sync(node, whole)?,
         Request::Forget { nodes } => nodes.into_iter().for_each(|(n, count)| state.forget(n, count)),
     }
     if out.len() > MAX_MESSAGE {

@@ -33,6 +33,14 @@ impl State {
         Ok(())
     }
 
+    pub(crate) fn sync(&mut self, node: NodeId, whole: bool) -> Result<()> {
+        if !self.tree(node)?.writable {
+            return Err(Errno::EROFS);
+        }
+        let dir = host::open_self(self.nodes.dir(node)?)?;
+        if whole { rustix::fs::syncfs(&dir) } else { rustix::fs::fsync(&dir) }.map_err(errno)
+    }
+
     pub(crate) fn create(
         &mut self,
         dir: NodeId,

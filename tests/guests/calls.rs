@@ -3,7 +3,9 @@
 
 use libc::*;
 
-use crate::kit::{c, child, end_of, errno_name, get, ok, open, pipe, put, put_fd, rest, ret, say, show, z};
+use crate::kit::{
+    c, child, end_of, errno_name, get, get_fd, handle, ok, open, pipe, put, put_fd, rest, ret, say, show, z,
+};
 
 unsafe fn open2(dir: i32, path: &str, flags: i32, mode: u64, resolve: u64) -> i32 {
     let how = [flags as u32 as u64, mode, resolve];
@@ -620,6 +622,95 @@ pub unsafe fn ranges_of_descriptors() {
     ret("lowest", dup(base));
 }
 
+pub unsafe fn fcntl_in_full() {
+    put("f", b"0123456789");
+    let fd = open("f", O_RDWR);
+    let (r, w) = pipe();
+    ret("no owner", fcntl(r, F_GETOWN));
+    ret("owner", fcntl(r, F_SETOWN, getpid()));
+    show("is me", fcntl(r, F_GETOWN) == getpid());
+    ret("no such process", fcntl(r, F_SETOWN, 99_999_999));
+    show("still me", fcntl(r, F_GETOWN) == getpid());
+    ret("group", fcntl(r, F_SETOWN, -getpgrp()));
+    show("is my group", fcntl(r, F_GETOWN) == -getpgrp());
+    ret("signal", fcntl(r, 11));
+    ret("set signal", fcntl(r, 10, SIGUSR1));
+    ret("signal", fcntl(r, 11));
+    ret("bad signal", fcntl(r, 10, 65));
+    ret("default again", fcntl(r, 10, 0));
+    let mut ex = [0i32, 0];
+    ret("owner_ex", fcntl(r, 16, ex.as_mut_ptr()));
+    show("is", (ex[0], ex[1] == getpgrp()));
+    ex = [0, gettid()];
+    ret("set owner_ex", fcntl(r, 15, ex.as_mut_ptr()));
+    ex = [7, 7];
+    fcntl(r, 16, ex.as_mut_ptr());
+    show("is me", (ex[0], ex[1] == gettid()));
+    ex = [9, 0];
+    ret("bad kind", fcntl(r, 15, ex.as_mut_ptr()));
+    ret("nobody", fcntl(r, F_SETOWN, 0));
+    ret("no owner", fcntl(r, F_GETOWN));
+    let mut hint = 7u64;
+    ret("hint", fcntl(fd, 1035, &mut hint));
+    show("is", hint);
+    hint = 2;
+    ret("set hint", fcntl(fd, 1036, &hint));
+    hint = 0;
+    ret("hint", fcntl(fd, 1035, &mut hint));
+    show("is", hint);
+    hint = 99;
+    ret("bad hint", fcntl(fd, 1036, &hint));
+    let dup = dup(fd);
+    ret("same description", fcntl(fd, 1027, dup));
+    let other = open("f", O_RDWR);
+    ret("other description", fcntl(fd, 1027, other));
+    ret("no descriptor", fcntl(fd, 1027, 99));
+    ret("created", fcntl(open("new", O_CREAT | O_RDWR), 1028, 0));
+    ret("not created", fcntl(fd, 1028, 0));
+    ret("append", fcntl(fd, F_SETFL, O_APPEND | O_WRONLY));
+    say("flags", format!("{:o}", fcntl(fd, F_GETFL) & !0o100000));
+    ret("seals of a file", fcntl(fd, F_GET_SEALS));
+    ret("pipe size", fcntl(w, F_SETPIPE_SZ, 100));
+    ret("too big a pipe", fcntl(w, F_SETPIPE_SZ, -1));
+    ret("of O_PATH", fcntl(open("f", O_PATH), F_SETFL, 0));
+    ret("packets", fcntl(w, F_SETFL, O_DIRECT));
+    ret("cancel", fcntl(fd, 1029, 0));
+    // A signal when there is something to read.
+    static CAME: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(0);
+    extern "C" fn note(n: i32) {
+        CAME.store(n, std::sync::atomic::Ordering::SeqCst);
+    }
+    handle(SIGIO, note as *const () as usize, 0);
+    handle(SIGUSR1, note as *const () as usize, 0);
+    let came = || {
+        for _ in 0..200 {
+            let n = CAME.swap(0, std::sync::atomic::Ordering::SeqCst);
+            if n != 0 {
+                return n;
+            }
+            crate::kit::nap(1);
+        }
+        0
+    };
+    let mut pair = [0; 2];
+    socketpair(AF_UNIX, SOCK_STREAM, 0, pair.as_mut_ptr());
+    for (name, input, output) in [("pipe", r, w), ("socket", pair[0], pair[1])] {
+        ret(name, fcntl(input, F_SETOWN, getpid()));
+        ret("asynchronous", fcntl(input, F_SETFL, O_ASYNC | O_NONBLOCK));
+        put_fd(output, "x");
+        show("told", came() == SIGIO);
+        get_fd(input, 10);
+        ret("another signal", fcntl(input, 10, SIGUSR1));
+        put_fd(output, "x");
+        show("told", came() == SIGUSR1);
+        get_fd(input, 10);
+        ret("no more", fcntl(input, F_SETFL, O_NONBLOCK));
+        put_fd(output, "x");
+        crate::kit::nap(20);
+        show("not told", CAME.load(std::sync::atomic::Ordering::SeqCst));
+    }
+}
+
 pub unsafe fn refused() {
     put("f", b"x");
     let fd = open("f", O_RDWR);
@@ -698,4 +789,82 @@ pub unsafe fn directory_positions() {
     }
     closedir(dir);
     ret("emptied", rmdir(c"d".as_ptr()));
+}
+
+unsafe fn lock(fd: i32, command: i32, kind: i32, start: i64, len: i64) -> i32 {
+    let mut l: flock = z();
+    l.l_type = kind as i16;
+    l.l_start = start;
+    l.l_len = len;
+    fcntl(fd, command, &l)
+}
+
+/// Who waits in a circle is told, who has waited in vain is forgotten.
+pub unsafe fn deadlocks() {
+    put("f", b"0123456789");
+    let fd = open("f", O_RDWR);
+    let (go_r, go_w) = pipe();
+    let (done_r, done_w) = pipe();
+    ret("mine", lock(fd, F_SETLK, F_WRLCK, 0, 1));
+    let pid = child(|| {
+        lock(fd, F_SETLK, F_WRLCK, 1, 1);
+        put_fd(done_w, "x");
+        // Waits for the parent.
+        ret("child waits", lock(fd, F_SETLKW, F_WRLCK, 0, 1));
+        0
+    });
+    get_fd(done_r, 1);
+    crate::kit::nap(60);
+    ret("a circle of two", lock(fd, F_SETLKW, F_WRLCK, 1, 1));
+    ret("let go", lock(fd, F_SETLK, F_UNLCK, 0, 1));
+    say("child", end_of(pid));
+    // A wait that a signal ended is none any more.
+    extern "C" fn note(_: i32) {}
+    handle(SIGALRM, note as *const () as usize, 0);
+    let pid = child(|| {
+        lock(fd, F_SETLK, F_WRLCK, 1, 1);
+        put_fd(done_w, "x");
+        get_fd(go_r, 1);
+        0
+    });
+    get_fd(done_r, 1);
+    let tick = itimerval { it_interval: z(), it_value: timeval { tv_sec: 0, tv_usec: 40_000 } };
+    setitimer(ITIMER_REAL, &tick, std::ptr::null_mut());
+    ret("interrupted", lock(fd, F_SETLKW, F_WRLCK, 1, 1));
+    let other = child(|| {
+        lock(fd, F_SETLK, F_WRLCK, 0, 1);
+        put_fd(go_w, "x");
+        // No circle: the parent waits for nobody.
+        ret("waits", lock(fd, F_SETLKW, F_WRLCK, 1, 1));
+        0
+    });
+    say("other", end_of(other));
+    say("child", end_of(pid));
+    // Locks of descriptions know no circles, and stay when another descriptor closes.
+    let (a, b) = (open("f", O_RDWR), open("f", O_RDWR));
+    ret("of a description", lock(a, 37, F_WRLCK, 0, 5));
+    ret("of another", lock(b, 37, F_WRLCK, 4, 1));
+    ret("beside it", lock(b, 37, F_WRLCK, 5, 1));
+    close(open("f", O_RDWR));
+    ret("still held", lock(b, 37, F_WRLCK, 4, 1));
+    ret("by a process", lock(fd, F_SETLK, F_RDLCK, 0, 1));
+    let mut l: flock = z();
+    l.l_type = F_WRLCK as i16;
+    ret("who", fcntl(fd, F_GETLK, &mut l));
+    show("is", (l.l_type, l.l_start, l.l_len, l.l_pid));
+    l = z();
+    l.l_pid = 1;
+    ret("with a process's number", fcntl(a, 37, &l));
+    close(a);
+    ret("gone with it", lock(b, 37, F_WRLCK, 4, 1));
+    l = z();
+    l.l_type = F_WRLCK as i16;
+    l.l_whence = SEEK_END as i16;
+    l.l_start = -2;
+    l.l_len = -3;
+    ret("backwards from the end", fcntl(fd, F_SETLK, &l));
+    l.l_len = -9;
+    ret("before the beginning", fcntl(fd, F_SETLK, &l));
+    l.l_whence = 7;
+    ret("bad whence", fcntl(fd, F_SETLK, &l));
 }

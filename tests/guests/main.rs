@@ -47,6 +47,7 @@ mod terminals;
 mod threads;
 mod time;
 mod tracing;
+mod trees;
 
 macro_rules! dispatch {
     ($($family:ident in $test:ident { $($case:ident)* })*) => {
@@ -71,6 +72,14 @@ fn main() {
         },
         Some("random-memory") if args.len() == 4 => match (args[2].parse(), args[3].parse()) {
             (Ok(seed), Ok(steps)) => unsafe { random::walk_memory(seed, steps) },
+            _ => std::process::exit(64),
+        },
+        Some("trees") if args.len() == 4 => match (args[2].parse(), args[3].parse()) {
+            (Ok(seed), Ok(steps)) => unsafe { trees::walk(seed, steps) },
+            _ => std::process::exit(64),
+        },
+        Some("exercise") if args.len() == 4 => match (args[2].parse(), args[3].parse()) {
+            (Ok(seed), Ok(steps)) => unsafe { trees::exercise(seed, steps) },
             _ => std::process::exit(64),
         },
         Some("thousands") if args.len() == 3 => {

@@ -20,7 +20,8 @@ macro_rules! with_cases {
             }
             calls in calls {
                 openat2s statxs read_write_flags allocations temporary_files renames_with_flags times_by_rule attributes
-                accesses_and_syncs ranges_of_descriptors refused directory_positions
+                accesses_and_syncs ranges_of_descriptors fcntl_in_full refused directory_positions
+                deadlocks
             }
             mounts in mounts {
                 tmpfs binds moves_and_kinds roots old_questions

@@ -122,6 +122,24 @@ fn random_walks() {
     }
 }
 
+/// Two processes at random work on one tree of files, in turns that the seed gives.
+#[test]
+fn random_trees() {
+    for number in seeds().take(12) {
+        println!("guests trees {number} 400");
+        differential_as(Who::Caller, &["trees", &number, "400"]);
+    }
+}
+
+/// One file, against a copy of it in the guest's memory.
+#[test]
+fn random_file() {
+    for number in seeds().take(4) {
+        println!("guests exercise {number} 3000");
+        differential_as(Who::Caller, &["exercise", &number, "3000"]);
+    }
+}
+
 /// Random walks over mappings, for a bounded time; `RUNSC_TEST_ALL=1` makes it ten times as long.
 #[test]
 fn random_mappings() {

@@ -258,6 +258,16 @@ impl Client {
         self.ask::<()>(&Request::RemoveXattr { node, name }, 0).map(drop)
     }
 
+    /// fsync(2) of a directory.
+    pub fn sync_dir(&self, node: NodeId) -> Result<(), Errno> {
+        self.ask::<()>(&Request::Sync { node, whole: false }, 0).map(drop)
+    }
+
+    /// syncfs(2) of the file system of a directory.
+    pub fn sync_all(&self, node: NodeId) -> Result<(), Errno> {
+        self.ask::<()>(&Request::Sync { node, whole: true }, 0).map(drop)
+    }
+
     /// Gives nodes back. There is no answer to wait for; a dead gofer has forgotten them anyway.
     pub fn forget(&self, nodes: &[(NodeId, u32)]) {
         for part in nodes.chunks(MAX_FORGET) {

@@ -180,6 +180,12 @@ pub enum Request<'a> {
     },
     /// A file without a name in the scratch directory; `EOPNOTSUPP` where there is none. Answer: a descriptor.
     Scratch,
+    /// Brings a directory (or, with `whole`, all of its file system) to the disk: fsync(2), syncfs(2). Refused with
+    /// `EROFS` in a tree that is not writable.
+    Sync {
+        node: NodeId,
+        whole: bool,
+    },
     /// Gives nodes back, with how many of the answers that named them. Has no answer.
     Forget {
         nodes: Vec<(NodeId, u32)>,
@@ -211,6 +217,7 @@ mod kind {
     pub const SCRATCH: u32 = 22;
     pub const LOOK: u32 = 23;
     pub const WATCHES: u32 = 24;
+    pub const SYNC: u32 = 25;
 }
 
 impl Request<'_> {
@@ -352,6 +359,11 @@ impl Request<'_> {
                 w.bytes(name);
             }
             Request::Scratch => start(w, kind::SCRATCH),
+            Request::Sync { node, whole } => {
+                start(w, kind::SYNC);
+                w.u64(*node);
+                w.u32(u32::from(*whole));
+            }
             Request::Forget { nodes } => {
                 start(w, kind::FORGET);
                 w.u32(nodes.len() as u32);
@@ -451,6 +463,14 @@ impl Request<'_> {
             },
             kind::REMOVE_XATTR => Request::RemoveXattr { node: r.u64()?, name: xattr_name(&mut r)? },
             kind::SCRATCH => Request::Scratch,
+            kind::SYNC => Request::Sync {
+                node: r.u64()?,
+                whole: match r.u32()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(Malformed("how much to sync")),
+                },
+            },
             kind::FORGET => {
                 let count = r.count(12, MAX_FORGET)?;
                 let one = |_| Ok((r.u64()?, r.u32()?));

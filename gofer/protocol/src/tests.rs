@@ -66,6 +66,7 @@ fn requests() -> Vec<Request<'static>> {
         Request::SetAttr { node: 1, set },
         Request::SetXattr { node: 1, name: b"user.x", value: b"\0\x01", flags: 2 },
         Request::RemoveXattr { node: 1, name: b"user.x" },
+        Request::Sync { node: 1, whole: true },
         Request::Forget { nodes: vec![(1, 1), (2, u32::MAX), (u64::MAX, 0)] },
     ]
 }

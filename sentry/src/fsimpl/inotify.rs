@@ -281,6 +281,10 @@ impl FileOps for Inotify {
         Some(&self.queue)
     }
 
+    fn tells_by_signal(&self) -> bool {
+        true
+    }
+
     fn ioctl(&self, _file: &File, io: &Ioctl<'_, '_>) -> Result<i64> {
         if u64::from(io.request) != libc::FIONREAD {
             return Err(Errno::ENOTTY);

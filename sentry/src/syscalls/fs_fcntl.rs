@@ -1,5 +1,6 @@
 //! fcntl(2), flock(2), ioctl(2), memfd_create(2): calls on descriptors and descriptions.
 
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use linux_abi::fs::Flock;
@@ -25,6 +26,9 @@ const F_GETOWN_EX: i32 = 16;
 const F_SETOWN_EX: i32 = 15;
 const F_SETSIG: i32 = 10;
 const F_GETSIG: i32 = 11;
+const F_GET_RW_HINT: i32 = 1035;
+const F_SET_RW_HINT: i32 = 1036;
+const RWH_WRITE_LIFE_EXTREME: u64 = 5;
 const F_DUPFD_QUERY: i32 = 1027;
 const F_CREATED_QUERY: i32 = 1028;
 
@@ -84,6 +88,19 @@ pub fn fcntl(cx: &mut Ctx<'_>, fd: Fd, cmd: i32, arg: u64) -> SysResult {
             Ok(0)
         }
         F_GETSIG => Ok(async_io::of(cx, &file).signal() as u64),
+        F_GET_RW_HINT => {
+            UserPtr::<u64>::new(arg).write(&cx.mem, &file.hint.load(Ordering::Relaxed))?;
+            Ok(0)
+        }
+        // Nothing here places data by it.
+        F_SET_RW_HINT => {
+            let hint = UserPtr::<u64>::new(arg).read(&cx.mem)?;
+            if hint > RWH_WRITE_LIFE_EXTREME {
+                return Err(Errno::EINVAL.into());
+            }
+            file.hint.store(hint, Ordering::Relaxed);
+            Ok(0)
+        }
         F_CREATED_QUERY => Ok(file.marked(Mark::Created).into()),
         F_DUPFD_QUERY => {
             let other = cx.file_any(arg as i32)?;
@@ -198,7 +215,6 @@ fn set_lock(cx: &mut Ctx<'_>, fd: Fd, file: &Arc<File>, cmd: i32, at: UserPtr<Fl
     let waits = matches!(cmd, libc::F_SETLKW | F_OFD_SETLKW);
     loop {
         let Err(in_way) = all.set(Range { owner, kind, start, end, pid })? else {
-            locks::wait_over(owner);
             // Closed by another thread meanwhile: nobody would ever release it.
             if !is_ofd(cmd) && !cx.file_any(fd.0).is_ok_and(|f| Arc::ptr_eq(&f, file)) {
                 all.unset(owner, start, end);
@@ -210,8 +226,8 @@ fn set_lock(cx: &mut Ctx<'_>, fd: Fd, file: &Arc<File>, cmd: i32, at: UserPtr<Fl
             return Err(Errno::EAGAIN.into());
         }
         if !is_ofd(cmd) {
-            locks::wait_over(owner);
-            locks::wait_for(owner, in_way.owner)?;
+            cx.block.scratch = None;
+            cx.block.scratch = Some(Box::new(locks::wait_for(owner, in_way.owner)?));
         }
         cx.wait(&[(&all.queue, PollEvents::IN)], Restart::Sys)?;
     }

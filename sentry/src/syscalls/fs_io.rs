@@ -507,13 +507,16 @@ pub fn fdatasync(cx: &mut Ctx<'_>, fd: Fd) -> SysResult {
     sync_file(cx, fd, true)
 }
 
-/// sync(2): nothing of ours waits to be written; each file's data is with the host once written.
-pub fn sync(_cx: &mut Ctx<'_>) -> SysResult {
+pub fn sync(cx: &mut Ctx<'_>) -> SysResult {
+    cx.task.fs().mounts().sync();
     Ok(0)
 }
 
 pub fn syncfs(cx: &mut Ctx<'_>, fd: Fd) -> SysResult {
-    cx.file(fd.0)?;
+    let file = cx.file(fd.0)?;
+    if let Some(inode) = file.inode() {
+        inode.sync_all()?;
+    }
     Ok(0)
 }
 
@@ -523,6 +526,8 @@ pub fn sync_file_range(cx: &mut Ctx<'_>, fd: Fd, offset: i64, len: i64, flags: u
         return Err(Errno::EINVAL.into());
     }
     match file.inode().map(|i| i.kind()) {
+        // More than is asked for: all of the file's data.
+        Some(FileKind::Regular) if flags != 0 => Ok(file.ops.sync(&file, true).map(|()| 0)?),
         Some(FileKind::Regular | FileKind::Dir | FileKind::Block | FileKind::Symlink) => Ok(0),
         _ => Err(Errno::ESPIPE.into()),
     }

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use linux_abi::{Errno, Result};
@@ -173,6 +173,8 @@ pub struct File {
     marks: AtomicU32,
     /// What keeps it from being run while it is written, or written while it is run.
     claim: OnceLock<Claim>,
+    /// How long what is written will live, as fcntl(2) was told (`F_SET_RW_HINT`).
+    pub hint: AtomicU64,
     /// Whom signals tell of its readiness (`O_ASYNC`): the kernel's own.
     pub async_io: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
 }
@@ -207,6 +209,7 @@ impl File {
             label: String::new(),
             marks: AtomicU32::new(0),
             claim: OnceLock::new(),
+            hint: AtomicU64::new(0),
             async_io: Mutex::default(),
         })
     }
@@ -221,6 +224,7 @@ impl File {
             label,
             marks: AtomicU32::new(0),
             claim: OnceLock::new(),
+            hint: AtomicU64::new(0),
             async_io: Mutex::default(),
         })
     }

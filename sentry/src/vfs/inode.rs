@@ -221,6 +221,10 @@ pub trait Inode: Send + Sync + Any {
     fn statfs(&self) -> Result<StatFs> {
         Ok(StatFs::default())
     }
+    /// syncfs(2): brings what its file system holds to where it is safe. What lives in memory is as safe as it gets.
+    fn sync_all(&self) -> Result<()> {
+        Ok(())
+    }
     /// For the overlay and for file systems that look into their own kind.
     fn as_any(&self) -> &dyn Any;
 }

@@ -4,7 +4,7 @@
 //! [`HELD`]. A lock belongs to a descriptor table (`F_SETLK`) or to a description (`F_OFD_SETLK`, flock), and goes with it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use linux_abi::{Errno, Result};
@@ -62,8 +62,8 @@ static TABLE: LazyLock<Attached<FileLocks>> = LazyLock::new(Attached::default);
 static HELD: LazyLock<Mutex<HashMap<Owner, Vec<Arc<FileLocks>>>>> = LazyLock::new(Mutex::default);
 /// Owners that are descriptor tables: closing a descriptor looks for locks only while there are any.
 static TABLES: AtomicUsize = AtomicUsize::new(0);
-/// Who waits for whom, to find deadlocks (`EDEADLK`).
-static WAITING: LazyLock<Mutex<HashMap<Owner, Owner>>> = LazyLock::new(Mutex::default);
+/// Who waits for whom, to find deadlocks (`EDEADLK`): a number for each wait, since threads of one table may wait at once.
+static WAITING: LazyLock<Mutex<Vec<(u64, Owner, Owner)>>> = LazyLock::new(Mutex::default);
 
 /// The locks of a file.
 pub fn of(inode: &InodeRef) -> Result<Arc<FileLocks>> {
@@ -86,7 +86,6 @@ fn hold(owner: Owner, locks: &Arc<FileLocks>) {
 /// Releases all that an owner holds (its last descriptor is gone).
 pub fn release_owner(owner: Owner) {
     let gone = HELD.lock().remove(&owner);
-    WAITING.lock().remove(&owner);
     let Some(gone) = gone else { return };
     if matches!(owner, Owner::Table(_)) {
         TABLES.fetch_sub(1, Ordering::Relaxed);
@@ -110,29 +109,32 @@ pub fn on_close(table: u64, inode: Option<&InodeRef>) {
     }
 }
 
+/// A wait for somebody's lock. Over when dropped, however the wait ends.
+pub struct Waiting(u64);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        WAITING.lock().retain(|w| w.0 != self.0);
+    }
+}
+
 /// Takes note that `who` waits for `whom`; `EDEADLK` where that closes a circle.
-pub fn wait_for(who: Owner, whom: Owner) -> Result<()> {
-    let mut w = WAITING.lock();
-    let mut at = whom;
-    for _ in 0..w.len() + 1 {
+pub fn wait_for(who: Owner, whom: Owner) -> Result<Waiting> {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let mut all = WAITING.lock();
+    let (mut todo, mut seen) = (vec![whom], Vec::new());
+    while let Some(at) = todo.pop() {
         if at == who {
             return Err(Errno::EDEADLK);
         }
-        match w.get(&at) {
-            Some(next) => at = *next,
-            None => break,
+        if !seen.contains(&at) {
+            seen.push(at);
+            todo.extend(all.iter().filter(|w| w.1 == at).map(|w| w.2));
         }
     }
-    w.insert(who, whom);
-    Ok(())
-}
-
-/// `who` waits no longer.
-pub fn wait_over(who: Owner) {
-    let mut w = WAITING.lock();
-    if !w.is_empty() {
-        w.remove(&who);
-    }
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    all.push((number, who, whom));
+    Ok(Waiting(number))
 }
 
 impl FileLocks {

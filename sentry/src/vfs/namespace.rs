@@ -390,6 +390,14 @@ impl Namespace {
         self.mount(&at, fs, options)
     }
 
+    /// sync(2): every file system; errors are told to who asks for one of them.
+    pub fn sync(&self) {
+        let list = self.list.lock().clone();
+        for m in list {
+            let _ = m.root().inode().sync_all();
+        }
+    }
+
     /// The mount of this kind of file system, where there is one.
     pub fn find(&self, kind: &str) -> Option<Arc<Mount>> {
         self.list.lock().iter().find(|m| m.fs.name() == kind).cloned()

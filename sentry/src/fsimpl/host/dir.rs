@@ -120,6 +120,10 @@ impl FileOps for HostDir {
     }
 
     fn sync(&self, _: &File, _: bool) -> Result<()> {
+        // What cannot be changed has nothing to be written.
+        if self.inode.shared.writable {
+            self.inode.shared.client.sync_dir(self.inode.node)?;
+        }
         Ok(())
     }
 

@@ -67,12 +67,16 @@ impl FileOps for HostFile {
     }
 
     fn write(&self, _: &File, pos: u64, from: &mut dyn Source) -> Result<usize> {
-        from.take_to_fd(self.writer()?.as_fd(), Some(pos), false)
+        let done = from.take_to_fd(self.writer()?.as_fd(), Some(pos), false);
+        self.inode.written();
+        done
     }
 
     fn append(&self, _: &File, from: &mut dyn Source) -> Result<(usize, u64)> {
         let fd = self.appender()?;
-        let n = from.take_to_fd(fd.as_fd(), None, false)?;
+        let done = from.take_to_fd(fd.as_fd(), None, false);
+        self.inode.written();
+        let n = done?;
         Ok((n, rustix::fs::tell(&fd).map_err(errno)?))
     }
 
@@ -102,12 +106,16 @@ impl FileOps for HostFile {
 
     fn truncate(&self, _: &File, size: u64) -> Result<()> {
         let fd = self.writer().map_err(|_| Errno::EINVAL)?;
-        rustix::fs::ftruncate(fd, size).map_err(errno)
+        let done = rustix::fs::ftruncate(fd, size).map_err(errno);
+        self.inode.written();
+        done
     }
 
     fn allocate(&self, _: &File, mode: u32, offset: u64, len: u64) -> Result<()> {
         let flags = FallocateFlags::from_bits(mode).ok_or(Errno::EOPNOTSUPP)?;
-        rustix::fs::fallocate(self.writer()?, flags, offset, len).map_err(errno)
+        let done = rustix::fs::fallocate(self.writer()?, flags, offset, len).map_err(errno);
+        self.inode.written();
+        done
     }
 
     fn sync(&self, _: &File, data_only: bool) -> Result<()> {

@@ -166,6 +166,13 @@ impl HostInode {
         state.call = notes::call_number();
     }
 
+    /// We have changed the file ourselves, through a descriptor: its size and times are not what they were.
+    pub fn written(&self) {
+        let mut state = self.state.lock();
+        state.known = None;
+        state.call = 0;
+    }
+
     /// What the directory is told by its watch.
     pub fn hear(&self, watch: WatchId, event: Event<'_>) {
         self.known.lock().hear(watch, event);
@@ -688,6 +695,15 @@ impl Inode for HostInode {
     fn removexattr(&self, name: &[u8]) -> Result<()> {
         self.state.lock().xattrs = None;
         self.shared.client.remove_xattr(self.node, name)
+    }
+
+    fn sync_all(&self) -> Result<()> {
+        match (self.shared.writable, self.kind, &self.place) {
+            (false, ..) => Ok(()),
+            (true, FileKind::Dir, _) => self.shared.client.sync_all(self.node),
+            (true, _, Some((dir, _))) => self.shared.client.sync_all(dir.node),
+            (true, _, None) => Ok(()),
+        }
     }
 
     fn statfs(&self) -> Result<StatFs> {
