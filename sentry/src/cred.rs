@@ -28,6 +28,7 @@ pub mod cap {
     pub const SYS_NICE: u32 = 23;
     pub const SYS_RESOURCE: u32 = 24;
     pub const MKNOD: u32 = 27;
+    pub const SYSLOG: u32 = 34;
 }
 
 /// Who a task is. Shared by `Arc`, replaced as a whole when it changes.

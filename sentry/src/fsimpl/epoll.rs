@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::cred::Cred;
 use crate::fsimpl::anon::AnonInode;
-use crate::vfs::{File, FileOps, Positioning};
+use crate::vfs::{File, FileOps, Ioctl, Positioning};
 use crate::wait_queue::{PollEvents, Registration, WaitQueue, Waiter};
 
 pub const EPOLLEXCLUSIVE: u32 = 1 << 28;
@@ -300,6 +300,10 @@ fn take_dead(items: &mut HashMap<Key, Arc<Item>>) -> Vec<Arc<Item>> {
 }
 
 impl FileOps for Epoll {
+    /// It has requests of its own (busy polling), and so another word than `ENOTTY` for the rest.
+    fn ioctl(&self, _file: &File, _io: &Ioctl<'_, '_>) -> Result<i64> {
+        Err(Errno::EINVAL)
+    }
     fn positioning(&self) -> Positioning {
         Positioning::Stream
     }

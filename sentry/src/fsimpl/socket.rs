@@ -11,6 +11,7 @@ use crate::fsimpl::anon::AnonInode;
 use crate::kernel::{current, Kernel};
 use crate::mm::{Sink, Source};
 use crate::net::queue::DEFAULT_BUFFER;
+use crate::net::socket::Status;
 use crate::net::transfer::{Destination, NotSent, Outgoing};
 use crate::net::{Socket, Ucred};
 use crate::vfs::{File, FileOps, Ioctl, Positioning};
@@ -101,6 +102,7 @@ impl FileOps for SocketFile {
 
     fn ioctl(&self, _file: &File, io: &Ioctl<'_, '_>) -> Result<i64> {
         let n = match u64::from(io.request) {
+            libc::FIONREAD if self.socket.status() == Status::Listening => return Err(Errno::EINVAL),
             libc::FIONREAD => self.socket.available(),
             libc::TIOCOUTQ => self.socket.unsent().min(DEFAULT_BUFFER * 4),
             _ => return Err(Errno::ENOTTY),

@@ -227,11 +227,20 @@ impl AddressSpace {
     /// How many bytes of a range, from its start, the guest may write. What it may not is known here before a file gives
     /// bytes away that nobody then receives: the stub copies results out only with the reply.
     pub fn writable_len(&self, addr: u64, len: usize) -> usize {
+        self.allowed_len(addr, len, libc::PROT_WRITE)
+    }
+
+    /// How many bytes of a range, from its start, the guest may read.
+    pub fn readable_len(&self, addr: u64, len: usize) -> usize {
+        self.allowed_len(addr, len, libc::PROT_READ)
+    }
+
+    fn allowed_len(&self, addr: u64, len: usize, prot: i32) -> usize {
         let end = addr.saturating_add(len as u64);
         let state = self.state.lock();
         let mut at = addr;
         for v in state.table.overlapping(addr, end) {
-            if v.start > at || v.prot & libc::PROT_WRITE == 0 {
+            if v.start > at || v.prot & prot == 0 {
                 break;
             }
             at = v.end;

@@ -135,11 +135,17 @@ impl Socket {
         if let Some(leg) = self.leg_for(out) {
             return Ok(leg.send(from)?);
         }
-        let (target, source) = self.message_target(out)?;
         let limit = if self.is_unix() { self.send_buffer.limit().saturating_sub(32) } else { UDP_MAX };
         if from.remaining() > limit {
             return Err(Errno::EMSGSIZE.into());
         }
+        let first = self.is_unix() && self.is_dgram();
+        if first && !self.send_buffer.has_room() {
+            return Err(Errno::EAGAIN.into());
+        }
+        // unix(7) datagrams take the data before they ask for whom it is.
+        let early = if first { Some(take_all(from)?) } else { None };
+        let (target, source) = self.message_target(out)?;
         if !self.send_buffer.has_room() {
             return Err(Errno::EAGAIN.into());
         }
@@ -170,11 +176,11 @@ impl Socket {
         {
             return Err(NotSent::Full(target.queue.clone()));
         }
-        let mut data = vec![0; from.remaining()];
-        let n = if data.is_empty() { 0 } else { from.take(&mut data)? };
-        if n < data.len() {
-            return Err(Errno::EFAULT.into());
-        }
+        let data = match early {
+            Some(data) => data,
+            None => take_all(from)?,
+        };
+        let n = data.len();
         // A full UDP receiver loses messages.
         if !self.is_unix() && target.available_total() > target.receive_limit() {
             return Ok(n);
@@ -295,4 +301,14 @@ impl Socket {
         }
         Err(Errno::EAGAIN)
     }
+}
+
+/// A whole message; `EFAULT` where some of it is not there.
+fn take_all(from: &mut dyn Source) -> Result<Vec<u8>> {
+    let mut data = vec![0; from.remaining()];
+    let n = if data.is_empty() { 0 } else { from.take(&mut data)? };
+    if n < data.len() {
+        return Err(Errno::EFAULT);
+    }
+    Ok(data)
 }

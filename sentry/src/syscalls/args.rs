@@ -1,5 +1,7 @@
 //! From registers to types: the one place where arguments are cast.
 
+use linux_abi::{Errno, Result};
+
 use crate::mm::UserPtr;
 
 /// What an argument register becomes. The cut to a narrower type is what the kernel's own C signature does.
@@ -25,5 +27,16 @@ pub struct Fd(pub i32);
 impl FromArg for Fd {
     fn from_arg(raw: u64) -> Fd {
         Fd(raw as i32)
+    }
+}
+
+/// Where guest addresses end (`TASK_SIZE_MAX`).
+const GUEST_END: u64 = 0x7fff_ffff_f000;
+
+/// `EFAULT` for a range that no program can have, which Linux says before it looks at anything else (`access_ok`).
+pub fn user_range(addr: u64, len: u64) -> Result<()> {
+    match addr.checked_add(len) {
+        Some(end) if end <= GUEST_END => Ok(()),
+        _ => Err(Errno::EFAULT),
     }
 }

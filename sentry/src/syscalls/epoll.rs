@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use linux_abi::Errno;
 
-use super::args::Fd;
+use super::args::{user_range, Fd};
 use super::readiness::{set_mask, set_timeout, timespec, unset_mask, Pair};
 use crate::fsimpl::epoll::{self, Epoll, Interest};
 use crate::kernel::{Ctx, Restart, SysResult};
@@ -114,6 +114,7 @@ fn wait(cx: &mut Ctx<'_>, epfd: Fd, events: UserPtr<Event>, max: i32) -> SysResu
     if max > MAX_EVENTS as usize {
         return Err(Errno::EINVAL.into());
     }
+    user_range(events.addr(), max as u64 * 12)?;
     let ep = epoll_of(&file)?;
     loop {
         let ready = ep.take_ready(max);

@@ -10,7 +10,7 @@ use crate::syscalls::fs_stat::named;
 use crate::syscalls::Fd;
 use crate::vfs::attr::{self, NewTime};
 use crate::vfs::inode::{FileTime, SetAttrs};
-use crate::vfs::{text_busy, File};
+use crate::vfs::{text_busy, File, FileKind};
 
 const CWD: Fd = Fd(libc::AT_FDCWD);
 const NOFOLLOW: u32 = libc::AT_SYMLINK_NOFOLLOW as u32;
@@ -44,7 +44,11 @@ pub fn fchmod(cx: &mut Ctx<'_>, fd: Fd, mode: u32) -> SysResult {
 
 /// Changes a file that has an inode but no place (a pipe, a memfd).
 fn set_unplaced(file: &File, set: SetAttrs) -> Result<(), Errno> {
-    file.inode().ok_or(Errno::EINVAL)?.set_attrs(&set)
+    let inode = file.inode().ok_or(Errno::EOPNOTSUPP)?;
+    if inode.kind() == FileKind::Anon {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    inode.set_attrs(&set)
 }
 
 /// An id argument: -1 leaves as it is.
@@ -95,7 +99,10 @@ fn from_timeval(t: Timeval) -> Result<NewTime, Errno> {
     Ok(NewTime::At(FileTime { sec: t.sec, nsec: t.usec as u32 * 1000 }))
 }
 
-fn set_times(cx: &mut Ctx<'_>, dirfd: i32, path: u64, times: (NewTime, NewTime), flags: u32) -> SysResult {
+/// Times that are none are said so only once the file is found.
+type Times = Result<(NewTime, NewTime), Errno>;
+
+fn set_times(cx: &mut Ctx<'_>, dirfd: i32, path: u64, times: Times, flags: u32) -> SysResult {
     let cred = cx.task.cred();
     // utimensat(2): a null path means the descriptor itself.
     if path == 0 && flags & EMPTY == 0 && dirfd != libc::AT_FDCWD {
@@ -104,26 +111,30 @@ fn set_times(cx: &mut Ctx<'_>, dirfd: i32, path: u64, times: (NewTime, NewTime),
         }
         let file = cx.file(dirfd)?;
         let place = file.path.as_ref().ok_or(Errno::EINVAL)?;
+        let times = times?;
         attr::utimes(place, &cred, times.0, times.1)?;
         return Ok(0);
     }
     let place = named(cx, dirfd, path, flags)?.place()?;
+    let times = times?;
     attr::utimes(&place, &cred, times.0, times.1)?;
     Ok(0)
 }
 
 pub fn utimensat(cx: &mut Ctx<'_>, dirfd: Fd, path: u64, times: UserPtr<Timespec>, flags: u32) -> SysResult {
+    let t = match times.is_null() {
+        true => None,
+        false => Some((times.read(&cx.mem)?, times.nth(1).read(&cx.mem)?)),
+    };
+    // Nothing to do: not even the path is looked at.
+    if t.is_some_and(|(a, b)| a.nsec == libc::UTIME_OMIT && b.nsec == libc::UTIME_OMIT) {
+        return Ok(0);
+    }
     if flags & !(NOFOLLOW | EMPTY) != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let t = match times.is_null() {
-        true => (NewTime::Now, NewTime::Now),
-        false => (new_time(times.read(&cx.mem)?)?, new_time(times.nth(1).read(&cx.mem)?)?),
-    };
-    if t == (NewTime::Omit, NewTime::Omit) {
-        return Ok(0);
-    }
-    set_times(cx, dirfd.0, path, t, flags)
+    let times = t.map_or(Ok((NewTime::Now, NewTime::Now)), |(a, b)| Ok((new_time(a)?, new_time(b)?)));
+    set_times(cx, dirfd.0, path, times, flags)
 }
 
 pub fn futimesat(cx: &mut Ctx<'_>, dirfd: Fd, path: u64, times: UserPtr<Timeval>) -> SysResult {
@@ -131,7 +142,7 @@ pub fn futimesat(cx: &mut Ctx<'_>, dirfd: Fd, path: u64, times: UserPtr<Timeval>
         true => (NewTime::Now, NewTime::Now),
         false => (from_timeval(times.read(&cx.mem)?)?, from_timeval(times.nth(1).read(&cx.mem)?)?),
     };
-    set_times(cx, dirfd.0, path, t, 0)
+    set_times(cx, dirfd.0, path, Ok(t), 0)
 }
 
 pub fn utimes(cx: &mut Ctx<'_>, path: u64, times: UserPtr<Timeval>) -> SysResult {
@@ -145,7 +156,7 @@ pub fn utime(cx: &mut Ctx<'_>, path: u64, times: UserPtr<Timeval>) -> SysResult 
         None => (NewTime::Now, NewTime::Now),
         Some(b) => (whole(b.sec), whole(b.usec)),
     };
-    set_times(cx, libc::AT_FDCWD, path, t, 0)
+    set_times(cx, libc::AT_FDCWD, path, Ok(t), 0)
 }
 
 pub fn truncate(cx: &mut Ctx<'_>, path: u64, size: i64) -> SysResult {

@@ -168,6 +168,16 @@ fn from_file(cx: &mut Ctx<'_>, from: &Side, to: &Side, len: usize) -> Result<(),
 }
 
 pub fn sendfile(cx: &mut Ctx<'_>, out: Fd, input: Fd, offset: UserPtr<i64>, count: usize) -> SysResult {
+    let start = offset.read_opt(&cx.mem)?;
+    let sent = send_file(cx, out, input, offset, count);
+    if let (Err(Stop::Errno(_)) | Ok(0), Some(start)) = (&sent, start) {
+        // The offset is written back whatever came of it.
+        offset.write(&cx.mem, &start)?;
+    }
+    sent
+}
+
+fn send_file(cx: &mut Ctx<'_>, out: Fd, input: Fd, offset: UserPtr<i64>, count: usize) -> SysResult {
     let source = cx.file(input.0)?;
     if !source.readable() {
         return Err(Errno::EBADF.into());
@@ -176,9 +186,16 @@ pub fn sendfile(cx: &mut Ctx<'_>, out: Fd, input: Fd, offset: UserPtr<i64>, coun
         return Err(Errno::ESPIPE.into());
     }
     let from = Side::new(cx, source, offset)?;
+    // The count is a signed one by the time it is looked at (`rw_verify_area`).
+    if i64::try_from(count).is_err() {
+        return Err(Errno::EINVAL.into());
+    }
     let to = Side::plain(cx.file(out.0)?);
     if !to.file.writable() {
         return Err(Errno::EBADF.into());
+    }
+    if count == 0 {
+        return Ok(0);
     }
     // The input must be something that has positions.
     if !from.seeks() || from.is(FileKind::Dir) || !to.splices() {
@@ -207,8 +224,9 @@ pub fn copy_file_range(
     len: usize,
     flags: u32,
 ) -> SysResult {
-    let from = Side::new(cx, cx.file(input.0)?, in_off)?;
-    let to = Side::new(cx, cx.file(out.0)?, out_off)?;
+    let (source, target) = (cx.file(input.0)?, cx.file(out.0)?);
+    let from = Side::new(cx, source, in_off)?;
+    let to = Side::new(cx, target, out_off)?;
     if flags != 0 {
         return Err(Errno::EINVAL.into());
     }
@@ -221,13 +239,17 @@ pub fn copy_file_range(
     if to.appends() || !from.file.readable() || !to.file.writable() {
         return Err(Errno::EBADF.into());
     }
+    // A memfd lies on a file system of its own.
+    if from.file.path.is_some() != to.file.path.is_some() {
+        return Err(Errno::EXDEV.into());
+    }
     let pos = |s: &Side| s.start.unwrap_or_else(|| *s.file.pos.lock());
     let (a, b) = (pos(&from), pos(&to));
     if a.checked_add(len as u64).is_none() || b.checked_add(len as u64).is_none() {
         return Err(Errno::EOVERFLOW.into());
     }
-    if b.saturating_add(len as u64) > i64::MAX as u64 {
-        return Err(Errno::EFBIG.into());
+    if len == 0 {
+        return Ok(0);
     }
     let there = from.file.ops.size(&from.file)?.saturating_sub(a);
     let len = len.min(MAX_RW).min(usize::try_from(there).unwrap_or(usize::MAX));
@@ -237,6 +259,9 @@ pub fn copy_file_range(
     };
     if same && a < b + len as u64 && b < a + len as u64 {
         return Err(Errno::EINVAL.into());
+    }
+    if b.saturating_add(len as u64) > i64::MAX as u64 {
+        return Err(Errno::EFBIG.into());
     }
     transfer(cx, &from, &to, |cx, _| from_file(cx, &from, &to, len))
 }
@@ -276,6 +301,10 @@ pub fn splice(
     let to = Side::new(cx, target, out_off)?;
     if !from.file.readable() || !to.file.writable() {
         return Err(Errno::EBADF.into());
+    }
+    // Between two pipes no range is looked at.
+    if !(pipes.0 && pipes.1) && i64::try_from(len).is_err() {
+        return Err(Errno::EINVAL.into());
     }
     let len = len.min(MAX_RW);
     match (from.pipe(), to.pipe()) {

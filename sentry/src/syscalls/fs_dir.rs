@@ -68,7 +68,8 @@ fn list(cx: &mut Ctx<'_>, fd: Fd, out: u64, size: u32, layout: Layout) -> SysRes
     if place.dentry.unlinked() {
         return Err(Errno::ENOENT.into());
     }
-    let size = (size as usize).min(1 << 20);
+    // Linux counts down what is left as an `int`.
+    let size = usize::try_from(size as i32).unwrap_or(0).min(1 << 20);
     let mut buf = Vec::with_capacity(size.min(32 << 10));
     let mut pos = file.pos.lock();
     let mut at = *pos;

@@ -87,6 +87,8 @@ pub fn fcntl(cx: &mut Ctx<'_>, fd: Fd, cmd: i32, arg: u64) -> SysResult {
             async_io::of(cx, &file).set_signal(arg)?;
             Ok(0)
         }
+        // No lease is ever given.
+        libc::F_GETLEASE => Ok(libc::F_UNLCK as u64),
         F_GETSIG => Ok(async_io::of(cx, &file).signal() as u64),
         F_GET_RW_HINT => {
             UserPtr::<u64>::new(arg).write(&cx.mem, &file.hint.load(Ordering::Relaxed))?;
@@ -234,6 +236,11 @@ fn set_lock(cx: &mut Ctx<'_>, fd: Fd, file: &Arc<File>, cmd: i32, at: UserPtr<Fl
 }
 
 pub fn flock(cx: &mut Ctx<'_>, fd: Fd, op: i32) -> SysResult {
+    // `LOCK_MAND` is gone, and asking for it does nothing, on whatever it is.
+    const LOCK_MAND: i32 = 32;
+    if op & LOCK_MAND != 0 {
+        return Ok(0);
+    }
     let kind = match op & !libc::LOCK_NB {
         libc::LOCK_SH => Some(Kind::Shared),
         libc::LOCK_EX => Some(Kind::Exclusive),
@@ -255,6 +262,8 @@ pub fn flock(cx: &mut Ctx<'_>, fd: Fd, op: i32) -> SysResult {
 
 pub fn ioctl(cx: &mut Ctx<'_>, fd: Fd, request: u32, arg: u64) -> SysResult {
     const FIGETBSZ: u32 = 2;
+    const FIOQSIZE: u32 = 0x5460;
+    let has_size = |kind| matches!(kind, FileKind::Regular | FileKind::Dir | FileKind::Symlink);
     const FICLONE: u32 = 0x4004_9409;
     const FICLONERANGE: u32 = 0x4020_940d;
     let file = cx.file(fd.0)?;
@@ -286,6 +295,10 @@ pub fn ioctl(cx: &mut Ctx<'_>, fd: Fd, request: u32, arg: u64) -> SysResult {
         libc::FIONREAD if is_regular(&file) => {
             let left = file.ops.size(&file)?.saturating_sub(*file.pos.lock());
             UserPtr::<i32>::new(arg).write(&cx.mem, &(left as i32))?;
+        }
+        _ if request == FIOQSIZE && file.inode().is_some_and(|i| has_size(i.kind())) => {
+            let size = file.inode().ok_or(Errno::ENOTTY)?.attrs()?.size;
+            UserPtr::<i64>::new(arg).write(&cx.mem, &(size as i64))?;
         }
         _ if request == FIGETBSZ && file.inode().is_some() => {
             let size = file.inode().ok_or(Errno::ENOTTY)?.attrs()?.blksize;

@@ -13,14 +13,12 @@ use crate::limits::resource;
 use crate::mm::{is_reserved, AddressSpace, Mem, Nowhere, Sink, Source, UserBuf, UserPtr};
 use crate::signal::info::SI_KERNEL;
 use crate::signal::SigInfo;
-use crate::syscalls::Fd;
+use crate::syscalls::args::{user_range, Fd};
 use crate::vfs::{attr, notify, File, FileKind, Positioning};
 use crate::wait_queue::PollEvents;
 
 /// The most bytes that one call moves (read(2): "at most 0x7ffff000").
 pub const MAX_RW: usize = 0x7fff_f000;
-/// Where guest addresses end (`TASK_SIZE_MAX`).
-const GUEST_END: u64 = 0x7fff_ffff_f000;
 /// The most ranges of readv(2).
 pub const IOV_MAX: usize = 1024;
 
@@ -40,14 +38,19 @@ pub enum Ranges {
 impl Ranges {
     /// One range; `EFAULT` where it reaches beyond what any program can have.
     pub fn one(addr: u64, len: usize) -> Result<Ranges, Errno> {
-        if addr.checked_add(len as u64).is_none_or(|end| end > GUEST_END) {
-            return Err(Errno::EFAULT);
-        }
+        user_range(addr, len as u64)?;
         Ok(Ranges::One(addr, len.min(MAX_RW)))
+    }
+
+    /// As [`Ranges::one`] for the calls on sockets, which cut the length before they look at the range.
+    pub fn cut(addr: u64, len: usize) -> Result<Ranges, Errno> {
+        Ranges::one(addr, len.min(MAX_RW))
     }
 
     /// Reads an array of `struct iovec` (readv(2): `EINVAL` for a bad count or sum).
     pub fn many(mem: &Mem<'_>, addr: u64, count: usize) -> Result<Ranges, Errno> {
+        // Whatever a call's own signature says, the number of ranges is an `unsigned int` (`import_iovec`).
+        let count = count as u32 as usize;
         if count > IOV_MAX {
             return Err(Errno::EINVAL);
         }
@@ -80,6 +83,11 @@ impl Ranges {
         }
     }
 
+    /// An array without a byte in it, which asks for nothing: not even a directory says anything against it.
+    fn is_no_range(&self) -> bool {
+        matches!(self, Ranges::Many(_)) && self.total() == 0
+    }
+
     fn each(&self, mut f: impl FnMut(u64, usize) -> bool) {
         match self {
             Ranges::One(addr, len) => {
@@ -96,6 +104,17 @@ impl Ranges {
         let mut total = 0;
         self.each(|addr, len| {
             let n = if len == 0 { 0 } else { mm.writable_len(addr, len) };
+            total += n;
+            n == len
+        });
+        total
+    }
+
+    /// How many bytes, from the first on, a write can take.
+    fn readable(&self, mm: &AddressSpace) -> usize {
+        let mut total = 0;
+        self.each(|addr, len| {
+            let n = if len == 0 { 0 } else { mm.readable_len(addr, len) };
             total += n;
             n == len
         });
@@ -204,11 +223,31 @@ pub fn write_once(file: &File, at: At, append: bool, from: &mut dyn Source) -> R
     }
 }
 
+/// `EBADF` where a description is not open for this; said before the guest's memory is looked at.
+fn may_read(file: &File) -> Result<(), Errno> {
+    file.readable().then_some(()).ok_or(Errno::EBADF)
+}
+
+/// See [`may_read`].
+fn may_write(file: &File) -> Result<(), Errno> {
+    file.writable().then_some(()).ok_or(Errno::EBADF)
+}
+
+/// `EINVAL` where a transfer would go past the last offset there is (`rw_verify_area`).
+fn within_offsets(at: At, ranges: &Ranges) -> Result<(), Errno> {
+    match at {
+        At::Offset(pos) if pos.saturating_add(ranges.total() as u64) > i64::MAX as u64 => Err(Errno::EINVAL),
+        _ => Ok(()),
+    }
+}
+
 /// Reads into guest memory, waiting where the file may be waited for.
 pub fn read_file(cx: &mut Ctx<'_>, file: &Arc<File>, ranges: &Ranges, at: At, nowait: bool) -> SysResult {
-    if !file.readable() {
-        return Err(Errno::EBADF.into());
+    may_read(file)?;
+    if ranges.is_no_range() {
+        return Ok(0);
     }
+    within_offsets(at, ranges)?;
     let room = ranges.writable(&cx.task.mm());
     let nowhere = room == 0 && ranges.total() > 0;
     if file.ops.is_terminal() {
@@ -276,9 +315,11 @@ pub fn write_file(
     append: bool,
     nowait: bool,
 ) -> SysResult {
-    if !file.writable() {
-        return Err(Errno::EBADF.into());
+    may_write(file)?;
+    if ranges.is_no_range() {
+        return Ok(0);
     }
+    within_offsets(at, ranges)?;
     attr::on_write(file, &cx.task.cred())?;
     if file.ops.is_terminal() {
         super::terminal::may_write(cx, file)?;
@@ -287,7 +328,8 @@ pub fn write_file(
     let nowait = nowait || file.nonblocking();
     let there = ranges.outside_reserved().min(len);
     let nowhere = there == 0 && len > 0;
-    let len = if nowhere { len } else { there };
+    let mut len = if nowhere { len } else { there };
+    let regular = file.inode().is_some_and(|i| i.kind() == FileKind::Regular);
     loop {
         let done = cx.block.progress as usize;
         let tried = if nowhere {
@@ -317,6 +359,14 @@ pub fn write_file(
             Err(Errno::EIO) if file.downcast::<ProcMem>().is_some() => {
                 return super::proc_mem::force(cx, file, ranges, at);
             }
+            // A file takes what there is in front of the bad address; pipes and sockets take whole pages or nothing.
+            Err(Errno::EFAULT) if done == 0 && regular && !nowhere => {
+                let good = ranges.readable(&cx.task.mm()).min(len);
+                if good == 0 || good == len {
+                    return Err(Errno::EFAULT.into());
+                }
+                len = good;
+            }
             Err(e) => {
                 if e == Errno::EPIPE && file.ops.sigpipe() {
                     raise(cx, libc::SIGPIPE);
@@ -333,23 +383,27 @@ fn appends(file: &File) -> bool {
 
 pub fn read(cx: &mut Ctx<'_>, fd: Fd, addr: u64, len: usize) -> SysResult {
     let file = cx.file(fd.0)?;
+    may_read(&file)?;
     read_file(cx, &file, &Ranges::one(addr, len)?, At::Position, false)
 }
 
 pub fn write(cx: &mut Ctx<'_>, fd: Fd, addr: u64, len: usize) -> SysResult {
     let file = cx.file(fd.0)?;
+    may_write(&file)?;
     let append = appends(&file);
     write_file(cx, &file, &Ranges::one(addr, len)?, At::Position, append, false)
 }
 
 pub fn readv(cx: &mut Ctx<'_>, fd: Fd, iov: u64, count: usize) -> SysResult {
     let file = cx.file(fd.0)?;
+    may_read(&file)?;
     let ranges = Ranges::many(&cx.mem, iov, count)?;
     read_file(cx, &file, &ranges, At::Position, false)
 }
 
 pub fn writev(cx: &mut Ctx<'_>, fd: Fd, iov: u64, count: usize) -> SysResult {
     let file = cx.file(fd.0)?;
+    may_write(&file)?;
     let ranges = Ranges::many(&cx.mem, iov, count)?;
     let append = appends(&file);
     write_file(cx, &file, &ranges, At::Position, append, false)
@@ -372,24 +426,28 @@ fn seekable(cx: &Ctx<'_>, fd: Fd, pos: i64) -> Result<(Arc<File>, At), Errno> {
 
 pub fn pread64(cx: &mut Ctx<'_>, fd: Fd, addr: u64, len: usize, pos: i64) -> SysResult {
     let (file, at) = seekable(cx, fd, pos)?;
+    may_read(&file)?;
     read_file(cx, &file, &Ranges::one(addr, len)?, at, false)
 }
 
 /// pwrite(2); with `O_APPEND` the data goes to the end whatever the offset (BUGS there).
 pub fn pwrite64(cx: &mut Ctx<'_>, fd: Fd, addr: u64, len: usize, pos: i64) -> SysResult {
     let (file, at) = seekable(cx, fd, pos)?;
+    may_write(&file)?;
     let append = appends(&file);
     write_file(cx, &file, &Ranges::one(addr, len)?, at, append, false)
 }
 
 pub fn preadv(cx: &mut Ctx<'_>, fd: Fd, iov: u64, count: usize, pos: i64) -> SysResult {
     let (file, at) = seekable(cx, fd, pos)?;
+    may_read(&file)?;
     let ranges = Ranges::many(&cx.mem, iov, count)?;
     read_file(cx, &file, &ranges, at, false)
 }
 
 pub fn pwritev(cx: &mut Ctx<'_>, fd: Fd, iov: u64, count: usize, pos: i64) -> SysResult {
     let (file, at) = seekable(cx, fd, pos)?;
+    may_write(&file)?;
     let ranges = Ranges::many(&cx.mem, iov, count)?;
     let append = appends(&file);
     write_file(cx, &file, &ranges, at, append, false)
@@ -430,7 +488,12 @@ pub fn preadv2(
     flags: u32,
 ) -> SysResult {
     let (file, at) = place2(cx, fd, pos)?;
+    may_read(&file)?;
     let ranges = Ranges::many(&cx.mem, iov, count)?;
+    if ranges.is_no_range() {
+        return Ok(0);
+    }
+    within_offsets(at, &ranges)?;
     check_rwf(&file, flags)?;
     read_file(cx, &file, &ranges, at, flags & RWF_NOWAIT != 0)
 }
@@ -445,7 +508,12 @@ pub fn pwritev2(
     flags: u32,
 ) -> SysResult {
     let (file, at) = place2(cx, fd, pos)?;
+    may_write(&file)?;
     let ranges = Ranges::many(&cx.mem, iov, count)?;
+    if ranges.is_no_range() {
+        return Ok(0);
+    }
+    within_offsets(at, &ranges)?;
     check_rwf(&file, flags)?;
     let append = (appends(&file) && flags & RWF_NOAPPEND == 0) || flags & RWF_APPEND != 0;
     let n = write_file(cx, &file, &ranges, at, append, flags & RWF_NOWAIT != 0)?;
@@ -457,7 +525,11 @@ pub fn pwritev2(
 }
 
 pub fn lseek(cx: &mut Ctx<'_>, fd: Fd, offset: i64, whence: u32) -> SysResult {
+    const SEEK_MAX: u32 = 4;
     let file = cx.file(fd.0)?;
+    if whence > SEEK_MAX {
+        return Err(Errno::EINVAL.into());
+    }
     match file.ops.positioning() {
         // What has a file's number and no file stays where it is (noop_llseek of Linux); a pidfd has no positions.
         Positioning::Stream if file.label.starts_with("anon_inode:") && !file.label.contains("pidfd") => {
@@ -535,7 +607,7 @@ pub fn sync_file_range(cx: &mut Ctx<'_>, fd: Fd, offset: i64, len: i64, flags: u
 
 pub fn fadvise64(cx: &mut Ctx<'_>, fd: Fd, _offset: i64, len: i64, advice: i32) -> SysResult {
     let file = cx.file(fd.0)?;
-    if file.ops.positioning() == Positioning::Stream {
+    if file.inode().is_some_and(|i| i.kind() == FileKind::Fifo) {
         return Err(Errno::ESPIPE.into());
     }
     if len < 0 || !(0..=5).contains(&advice) {
@@ -544,14 +616,26 @@ pub fn fadvise64(cx: &mut Ctx<'_>, fd: Fd, _offset: i64, len: i64, advice: i32) 
     Ok(0)
 }
 
-pub fn readahead(cx: &mut Ctx<'_>, fd: Fd, _offset: i64, _len: usize) -> SysResult {
+pub fn readahead(cx: &mut Ctx<'_>, fd: Fd, _offset: i64, len: i64) -> SysResult {
     let file = cx.file(fd.0)?;
     if !file.readable() {
         return Err(Errno::EBADF.into());
     }
     match file.inode().map(|i| i.kind()) {
-        Some(FileKind::Regular | FileKind::Block) => Ok(0),
+        Some(FileKind::Regular | FileKind::Block) if len >= 0 => Ok(0),
         _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+/// Whether a mode of fallocate(2) is one, on whatever file system.
+fn is_allocation(mode: i32) -> bool {
+    const WRITE_ZEROES: i32 = 0x80;
+    let keeps = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
+    match mode & !libc::FALLOC_FL_KEEP_SIZE {
+        0 | libc::FALLOC_FL_UNSHARE_RANGE | libc::FALLOC_FL_ZERO_RANGE => true,
+        libc::FALLOC_FL_PUNCH_HOLE => keeps,
+        libc::FALLOC_FL_COLLAPSE_RANGE | libc::FALLOC_FL_INSERT_RANGE | WRITE_ZEROES => !keeps,
+        _ => false,
     }
 }
 
@@ -562,6 +646,9 @@ pub fn fallocate(cx: &mut Ctx<'_>, fd: Fd, mode: u32, offset: i64, len: i64) -> 
     };
     if count == 0 {
         return Err(Errno::EINVAL.into());
+    }
+    if !is_allocation(mode as i32) {
+        return Err(Errno::EOPNOTSUPP.into());
     }
     if !file.writable() {
         return Err(Errno::EBADF.into());

@@ -7,6 +7,7 @@ use crate::kernel::{Ctx, SysResult};
 use crate::syscalls::fs_stat::named;
 use crate::syscalls::Fd;
 use crate::vfs::inode::NewNode;
+use crate::vfs::remove::{RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT};
 use crate::vfs::FileKind;
 
 const CWD: Fd = Fd(libc::AT_FDCWD);
@@ -26,8 +27,6 @@ pub fn mknod(cx: &mut Ctx<'_>, path: u64, mode: u32, dev: u32) -> SysResult {
 }
 
 pub fn mknodat(cx: &mut Ctx<'_>, dirfd: Fd, path: u64, mode: u32, dev: u32) -> SysResult {
-    let path = cx.path(path)?;
-    let look = cx.lookup_at(dirfd.0, &path)?;
     let rdev = decode_dev(dev);
     let node = match FileKind::from_mode(mode) {
         None if mode & libc::S_IFMT == 0 => NewNode::Regular,
@@ -39,6 +38,8 @@ pub fn mknodat(cx: &mut Ctx<'_>, dirfd: Fd, path: u64, mode: u32, dev: u32) -> S
         Some(FileKind::Dir) => return Err(Errno::EPERM.into()),
         _ => return Err(Errno::EINVAL.into()),
     };
+    let path = cx.path(path)?;
+    let look = cx.lookup_at(dirfd.0, &path)?;
     // A whiteout is no device: anybody may make one.
     if matches!(node, NewNode::Char(1..) | NewNode::Block(_)) {
         look.cred.require(cap::MKNOD)?;
@@ -118,11 +119,26 @@ pub fn renameat(cx: &mut Ctx<'_>, olddir: Fd, old: u64, newdir: Fd, new: u64) ->
 }
 
 pub fn renameat2(cx: &mut Ctx<'_>, olddir: Fd, old: u64, newdir: Fd, new: u64, flags: u32) -> SysResult {
+    let known = RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT;
+    if flags & !known != 0
+        || flags & RENAME_EXCHANGE != 0 && flags & (RENAME_NOREPLACE | RENAME_WHITEOUT) != 0
+    {
+        return Err(Errno::EINVAL.into());
+    }
     let old = cx.path(old)?;
-    let new = cx.path(new)?;
     let from = cx.lookup_at(olddir.0, &old)?;
-    let to = cx.lookup_at(newdir.0, &new)?;
-    from.rename(&old, &to, &new, flags)?;
+    // What is wrong with the old name is said before anything about the new one.
+    let old_first = |e: Errno| from.resolve(&old, false).map_or_else(|old| old, |_| e);
+    let new = match cx.path(new) {
+        Ok(new) => new,
+        Err(e) => return Err(from.parent(&old).err().unwrap_or(e).into()),
+    };
+    let to = match cx.lookup_at(newdir.0, &new) {
+        Ok(to) => to,
+        Err(e) => return Err(from.parent(&old).err().unwrap_or(e).into()),
+    };
+    from.rename(&old, &to, &new, flags)
+        .map_err(|e| if e == Errno::ENAMETOOLONG { old_first(e) } else { e })?;
     Ok(0)
 }
 

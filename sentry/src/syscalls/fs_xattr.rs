@@ -47,16 +47,31 @@ fn get(cx: &Ctx<'_>, what: Named, name: &[u8], out: u64, size: usize) -> SysResu
     Ok(value.len() as u64)
 }
 
-fn set(cx: &Ctx<'_>, what: Named, name: &[u8], value: u64, size: usize, flags: u32) -> SysResult {
-    if flags & !3 != 0 {
-        return Err(Errno::EINVAL.into());
+/// What setxattr(2) is given: all of it is looked at before the file is.
+struct New {
+    name: Vec<u8>,
+    value: Vec<u8>,
+    flags: u32,
+}
+
+impl New {
+    fn read(cx: &Ctx<'_>, attr: u64, value: u64, size: usize, flags: u32) -> Result<New, Errno> {
+        if flags & !3 != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let name = name(cx, attr)?;
+        if size > VALUE_MAX {
+            return Err(Errno::E2BIG);
+        }
+        let mut bytes = vec![0; size];
+        if size > 0 {
+            cx.mem.read(value, &mut bytes)?;
+        }
+        Ok(New { name, value: bytes, flags })
     }
-    if size > VALUE_MAX {
-        return Err(Errno::E2BIG.into());
+    fn set(&self, cx: &Ctx<'_>, what: Named) -> SysResult {
+        change(cx, what, &self.name, |i| i.setxattr(&self.name, &self.value, self.flags))
     }
-    let mut bytes = vec![0; size];
-    cx.mem.read(value, &mut bytes)?;
-    change(cx, what, name, |i| i.setxattr(name, &bytes, flags))
 }
 
 fn change(
@@ -122,16 +137,13 @@ pub fn fgetxattr(cx: &mut Ctx<'_>, fd: Fd, attr: u64, out: u64, size: usize) -> 
 }
 
 pub fn setxattr(cx: &mut Ctx<'_>, path: u64, attr: u64, value: u64, size: usize, flags: u32) -> SysResult {
-    let n = name(cx, attr)?;
-    set(cx, by_path(cx, path, 0)?, &n, value, size, flags)
+    New::read(cx, attr, value, size, flags)?.set(cx, by_path(cx, path, 0)?)
 }
 pub fn lsetxattr(cx: &mut Ctx<'_>, path: u64, attr: u64, value: u64, size: usize, flags: u32) -> SysResult {
-    let n = name(cx, attr)?;
-    set(cx, by_path(cx, path, NOFOLLOW)?, &n, value, size, flags)
+    New::read(cx, attr, value, size, flags)?.set(cx, by_path(cx, path, NOFOLLOW)?)
 }
 pub fn fsetxattr(cx: &mut Ctx<'_>, fd: Fd, attr: u64, value: u64, size: usize, flags: u32) -> SysResult {
-    let n = name(cx, attr)?;
-    set(cx, by_fd(cx, fd)?, &n, value, size, flags)
+    New::read(cx, attr, value, size, flags)?.set(cx, by_fd(cx, fd)?)
 }
 
 pub fn listxattr(cx: &mut Ctx<'_>, path: u64, out: u64, size: usize) -> SysResult {

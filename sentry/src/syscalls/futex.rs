@@ -43,6 +43,13 @@ pub fn futex(
         // FUTEX_LOCK_PI is always in real time (futex(2)).
         limit(cx, timeout, command == libc::FUTEX_LOCK_PI || op & CLOCK_REALTIME != 0)?;
     }
+    if command == libc::FUTEX_UNLOCK_PI {
+        // Whose lock it is is asked first, at whatever address.
+        let owner = UserPtr::<u32>::new(word).read(&cx.mem)? & libc::FUTEX_TID_MASK;
+        if owner != cx.task.tid() as u32 {
+            return Err(Errno::EPERM.into());
+        }
+    }
     let key = key(cx, word, private)?;
     match command {
         libc::FUTEX_LOCK_PI | LOCK_PI2 => pi::lock(cx, key, word, Mode::Wait),

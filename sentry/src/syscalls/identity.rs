@@ -280,8 +280,9 @@ pub fn getgroups(cx: &mut Ctx<'_>, size: i32, list: u64) -> SysResult {
 }
 
 /// setgroups(2).
-pub fn setgroups(cx: &mut Ctx<'_>, size: usize, list: u64) -> SysResult {
+pub fn setgroups(cx: &mut Ctx<'_>, size: u32, list: u64) -> SysResult {
     cx.task.cred().require(cap::SETGID)?;
+    let size = size as usize;
     if size > MAX_GROUPS {
         return Err(Errno::EINVAL.into());
     }
@@ -301,32 +302,35 @@ const CAP_VERSION_2: u32 = 0x2007_1026;
 const CAP_VERSION_3: u32 = 0x2008_0522;
 
 /// The version of a capability header, as words of 32 capabilities; an unknown one is answered with the newest.
-fn cap_words(cx: &Ctx<'_>, header: UserPtr<[u32; 2]>) -> Result<(usize, i32)> {
-    let [version, pid] = header.read(&cx.mem)?;
-    match version {
-        CAP_VERSION_1 => Ok((1, pid as i32)),
-        CAP_VERSION_2 | CAP_VERSION_3 => Ok((2, pid as i32)),
+fn cap_words(cx: &Ctx<'_>, header: UserPtr<[u32; 2]>) -> Result<usize> {
+    let version = UserPtr::<u32>::new(header.addr());
+    match version.read(&cx.mem)? {
+        CAP_VERSION_1 => Ok(1),
+        CAP_VERSION_2 | CAP_VERSION_3 => Ok(2),
         _ => {
-            header.write(&cx.mem, &[CAP_VERSION_3, pid])?;
+            version.write(&cx.mem, &CAP_VERSION_3)?;
             Err(Errno::EINVAL)
         }
     }
 }
 
+/// Whom a capability header means.
+fn cap_pid(cx: &Ctx<'_>, header: UserPtr<[u32; 2]>) -> Result<i32> {
+    UserPtr::<i32>::new(header.addr().wrapping_add(4)).read(&cx.mem)
+}
+
 /// capget(2).
 pub fn capget(cx: &mut Ctx<'_>, header: UserPtr<[u32; 2]>, data: u64) -> SysResult {
-    let (words, pid) = match cap_words(cx, header) {
-        Err(Errno::EINVAL) if data == 0 => return Ok(0),
+    let words = match cap_words(cx, header) {
+        // Without a place for the answer only the version is asked for.
+        Ok(_) | Err(Errno::EINVAL) if data == 0 => return Ok(0),
         r => r?,
     };
-    let cred = match pid {
+    let cred = match cap_pid(cx, header)? {
         // Init has no thread of its own here; it is root's.
         INIT_PID => Arc::new(Cred::login(0, 0, Vec::new())),
         pid => task_of(cx, pid)?.cred(),
     };
-    if data == 0 {
-        return Ok(0);
-    }
     let mut raw = Vec::new();
     for word in 0..words {
         for set in [cred.effective, cred.permitted, cred.inheritable] {
@@ -339,7 +343,8 @@ pub fn capget(cx: &mut Ctx<'_>, header: UserPtr<[u32; 2]>, data: u64) -> SysResu
 
 /// capset(2).
 pub fn capset(cx: &mut Ctx<'_>, header: UserPtr<[u32; 2]>, data: u64) -> SysResult {
-    let (words, pid) = cap_words(cx, header)?;
+    let words = cap_words(cx, header)?;
+    let pid = cap_pid(cx, header)?;
     if pid != 0 && pid != cx.task.tid() {
         return Err(Errno::EPERM.into());
     }

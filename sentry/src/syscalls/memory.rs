@@ -50,6 +50,11 @@ fn implied(cx: &Ctx<'_>, prot: i32) -> i32 {
     }
 }
 
+/// Up to a whole page as Linux does it: the last page of all numbers becomes nought.
+pub(super) fn page_up_or_wrap(len: u64) -> u64 {
+    len.wrapping_add(PAGE - 1) & !(PAGE - 1)
+}
+
 pub(super) fn aligned(v: u64) -> bool {
     v.is_multiple_of(PAGE)
 }
@@ -61,8 +66,9 @@ pub fn mmap(cx: &mut Ctx<'_>, addr: u64, len: u64, prot: i32, flags: i32, fd: Fd
     }
     let file = if flags & libc::MAP_ANONYMOUS == 0 { Some(cx.file(fd.0)?) } else { None };
     if flags & libc::MAP_HUGETLB != 0 {
-        // As with an empty pool of huge pages.
-        return Err(if file.is_some() { Errno::EINVAL } else { Errno::ENOMEM }.into());
+        // As with an empty pool of huge pages, of 2 MiB and of 1 GiB.
+        let known = file.is_none() && len != 0 && matches!(flags as u32 >> 26, 0 | 21 | 30);
+        return Err(if known { Errno::ENOMEM } else { Errno::EINVAL }.into());
     }
     if len == 0 {
         return Err(Errno::EINVAL.into());
@@ -101,7 +107,10 @@ pub fn mmap(cx: &mut Ctx<'_>, addr: u64, len: u64, prot: i32, flags: i32, fd: Fd
             if noexec && prot & libc::PROT_EXEC != 0 {
                 return Err(Errno::EPERM.into());
             }
-            let map = file.ops.mappable(&file)?;
+            // Pipes and their like lie where no program is, which is said before that they cannot be mapped at all.
+            let nowhere = prot & libc::PROT_EXEC != 0 && file.path.is_none();
+            let map = file.ops.mappable(&file);
+            let map = map.map_err(|e| if nowhere && e == Errno::ENODEV { Errno::EPERM } else { e })?;
             if vma.flags.contains(VmFlags::STACK) {
                 return Err(Errno::EINVAL.into());
             }
@@ -176,38 +185,39 @@ pub fn munmap(cx: &mut Ctx<'_>, addr: u64, len: u64) -> SysResult {
 }
 
 /// mprotect(2).
-pub fn mprotect(cx: &mut Ctx<'_>, addr: u64, len: u64, prot: i32) -> SysResult {
-    let grows = prot & (libc::PROT_GROWSDOWN | libc::PROT_GROWSUP);
-    let prot = prot & !(libc::PROT_GROWSDOWN | libc::PROT_GROWSUP);
-    if grows == libc::PROT_GROWSDOWN | libc::PROT_GROWSUP || !aligned(addr) {
+pub fn mprotect(cx: &mut Ctx<'_>, addr: u64, len: u64, prot: u64) -> SysResult {
+    pkey_mprotect(cx, addr, len, prot, -1)
+}
+
+/// pkey_mprotect(2) without a key; keys there are none.
+pub fn pkey_mprotect(cx: &mut Ctx<'_>, addr: u64, len: u64, prot: u64, pkey: i32) -> SysResult {
+    let up = libc::PROT_GROWSUP as u64;
+    let both = libc::PROT_GROWSDOWN as u64 | up;
+    let grows = prot & both;
+    let prot = prot & !both;
+    if grows == both || !aligned(addr) {
         return Err(Errno::EINVAL.into());
     }
-    if prot & !(PROT_ALL | PROT_SEM) != 0 || grows & libc::PROT_GROWSUP != 0 {
-        return Err(Errno::EINVAL.into());
+    if len == 0 {
+        return Ok(0);
     }
     let len = page_up(len).ok_or(Errno::ENOMEM)?;
     let end = addr.checked_add(len).ok_or(Errno::ENOMEM)?;
+    if prot & !((PROT_ALL | PROT_SEM) as u64) != 0 || pkey != -1 || grows == up {
+        return Err(Errno::EINVAL.into());
+    }
+    let prot = implied(cx, prot as i32 & PROT_ALL);
     let limits = limits(cx.task);
-    let prot = implied(cx, prot & PROT_ALL);
     mm_ops::run(cx, |t| {
         // PROT_GROWSDOWN reaches to the start of a mapping that grows (mprotect(2)).
-        let start = if grows != 0 && len > 0 { t.growing_start(addr, end)? } else { addr };
+        let start = if grows != 0 { t.growing_start(addr, end)? } else { addr };
         t.plan_protect(start, end - start, prot, &limits)
     })
 }
 
-/// pkey_mprotect(2) without a key; keys there are none.
-pub fn pkey_mprotect(cx: &mut Ctx<'_>, addr: u64, len: u64, prot: i32, pkey: i32) -> SysResult {
-    if pkey == -1 {
-        mprotect(cx, addr, len, prot)
-    } else {
-        Err(Errno::EINVAL.into())
-    }
-}
-
 /// pkey_alloc(2): the processor's keys are not offered, as where all are taken.
-pub fn pkey_alloc(_cx: &mut Ctx<'_>, flags: u32, rights: u32) -> SysResult {
-    const ACCESS_MASK: u32 = 3;
+pub fn pkey_alloc(_cx: &mut Ctx<'_>, flags: u64, rights: u64) -> SysResult {
+    const ACCESS_MASK: u64 = 3;
     if flags != 0 || rights & !ACCESS_MASK != 0 {
         return Err(Errno::EINVAL.into());
     }
@@ -220,7 +230,8 @@ pub fn pkey_free(_cx: &mut Ctx<'_>, _pkey: i32) -> SysResult {
 }
 
 /// mremap(2).
-pub fn mremap(cx: &mut Ctx<'_>, old: u64, old_len: u64, new_len: u64, flags: i32, new: u64) -> SysResult {
+pub fn mremap(cx: &mut Ctx<'_>, old: u64, old_len: u64, new_len: u64, flags: u64, new: u64) -> SysResult {
+    let flags = i32::try_from(flags).map_err(|_| Errno::EINVAL)?;
     let may_move = flags & libc::MREMAP_MAYMOVE != 0;
     let fixed = flags & libc::MREMAP_FIXED != 0;
     let keep_old = flags & libc::MREMAP_DONTUNMAP != 0;
@@ -228,10 +239,12 @@ pub fn mremap(cx: &mut Ctx<'_>, old: u64, old_len: u64, new_len: u64, flags: i32
     if flags & !known != 0 || !aligned(old) || ((fixed || keep_old) && !may_move) {
         return Err(Errno::EINVAL.into());
     }
-    let (Some(old_len), Some(new_len)) = (page_up(old_len), page_up(new_len)) else {
-        return Err(Errno::EINVAL.into());
-    };
-    if new_len == 0 || (keep_old && old_len != new_len) || ((fixed || keep_old) && !aligned(new)) {
+    let (old_len, new_len) = (page_up_or_wrap(old_len), page_up_or_wrap(new_len));
+    if new_len == 0
+        || new_len > platform::GUEST_HIGHEST
+        || (keep_old && old_len != new_len)
+        || ((fixed || keep_old) && !aligned(new))
+    {
         return Err(Errno::EINVAL.into());
     }
     let r = Remap {

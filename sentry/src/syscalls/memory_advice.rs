@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use linux_abi::{Errno, Result};
 
+use super::args::user_range;
 use super::event_fds::pidfd_group;
-use super::memory::{aligned, may_lock};
-use super::memory_peer::{iovecs, peer};
+use super::memory::{aligned, may_lock, page_up_or_wrap};
+use super::memory_peer::{own_iovecs, peer};
 use crate::cred::cap;
 use crate::kernel::mm_ops::{self, limits};
 use crate::kernel::{Ctx, Stop, SysResult};
@@ -83,7 +84,7 @@ pub fn process_madvise(
     if flags != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let list = iovecs(cx, list, count)?;
+    let list = own_iovecs(cx, list, count)?;
     let group = pidfd_group(cx, pidfd)?;
     let mm = peer(cx, group.pid).map_err(|e| if e == Errno::ESRCH { e } else { Errno::EPERM })?;
     let own = Arc::ptr_eq(&mm, &cx.task.mm());
@@ -132,7 +133,7 @@ pub fn msync(cx: &mut Ctx<'_>, addr: u64, len: u64, flags: i32) -> SysResult {
     if flags & !known != 0 || flags & libc::MS_ASYNC != 0 && flags & libc::MS_SYNC != 0 || !aligned(addr) {
         return Err(Errno::EINVAL.into());
     }
-    let end = page_up(len).and_then(|l| addr.checked_add(l)).ok_or(Errno::ENOMEM)?;
+    let end = addr.checked_add(page_up_or_wrap(len)).ok_or(Errno::ENOMEM)?;
     let mm = cx.task.mm();
     let (covered, locked, files) = mm.with_table(|t| {
         let files: Vec<Arc<dyn Mappable>> = t
@@ -166,7 +167,7 @@ fn lock(cx: &mut Ctx<'_>, addr: u64, len: u64, how: Lock) -> SysResult {
         may_lock(cx)?;
     }
     let start = addr & !(PAGE - 1);
-    let len = page_up(len.checked_add(addr - start).ok_or(Errno::EINVAL)?).ok_or(Errno::EINVAL)?;
+    let len = page_up_or_wrap(len.wrapping_add(addr - start));
     let end = start.checked_add(len).ok_or(Errno::EINVAL)?;
     if start == end {
         return Ok(0);
@@ -225,6 +226,7 @@ pub fn mincore(cx: &mut Ctx<'_>, addr: u64, len: u64, vec: UserPtr<u8>) -> SysRe
     if end > platform::GUEST_HIGHEST {
         return Err(Errno::ENOMEM.into());
     }
+    user_range(vec.addr(), (end - addr) / PAGE)?;
     let mm = cx.task.mm();
     let (mut from, mut at) = (addr, vec.addr());
     while from < end {
@@ -314,11 +316,39 @@ pub fn get_mempolicy(
     Ok(0)
 }
 
-/// set_mempolicy(2): every policy is the same on one node.
-pub fn set_mempolicy(_cx: &mut Ctx<'_>, mode: i32, _mask: u64, _max_node: u64) -> SysResult {
-    if (mode & 0xff) > MPOL_MAX {
-        return Err(Errno::EINVAL.into());
+/// A policy and its nodes, of which there is one: `EINVAL` where they do not go together (mm/mempolicy.c).
+fn check_policy(cx: &Ctx<'_>, mode: i32, mask: u64, max_node: u64) -> Result<()> {
+    const MODE_FLAGS: i32 = 0xe000;
+    const MPOL_PREFERRED: i32 = 1;
+    const MPOL_LOCAL: i32 = 4;
+    const MAX_BITS: u64 = PAGE * 8;
+    let mode = mode & !MODE_FLAGS;
+    if !(0..=MPOL_MAX).contains(&mode) {
+        return Err(Errno::EINVAL);
     }
+    // The mask has one bit less than its length says.
+    let bits = max_node.wrapping_sub(1);
+    let mut nodes = Vec::new();
+    if bits != 0 && mask != 0 {
+        if bits > MAX_BITS {
+            return Err(Errno::EINVAL);
+        }
+        nodes = vec![0u8; bits.div_ceil(64) as usize * 8];
+        cx.mem.read(mask, &mut nodes)?;
+    }
+    let first = nodes.first().is_some_and(|b| b & 1 != 0);
+    let others = nodes.iter().enumerate().any(|(i, b)| b & if i == 0 { 0xfe } else { 0xff } != 0);
+    let fits = match mode {
+        MPOL_DEFAULT | MPOL_LOCAL => !first && !others,
+        MPOL_PREFERRED => first || !others,
+        _ => first,
+    };
+    fits.then_some(()).ok_or(Errno::EINVAL)
+}
+
+/// set_mempolicy(2): every policy is the same on one node.
+pub fn set_mempolicy(cx: &mut Ctx<'_>, mode: i32, mask: u64, max_node: u64) -> SysResult {
+    check_policy(cx, mode, mask, max_node)?;
     Ok(0)
 }
 
@@ -328,11 +358,12 @@ pub fn mbind(
     addr: u64,
     len: u64,
     mode: i32,
-    _mask: u64,
-    _max_node: u64,
+    mask: u64,
+    max_node: u64,
     flags: u32,
 ) -> SysResult {
-    if (mode & 0xff) > MPOL_MAX || flags & !7 != 0 {
+    check_policy(cx, mode, mask, max_node)?;
+    if flags & !7 != 0 {
         return Err(Errno::EINVAL.into());
     }
     if flags & MPOL_MF_MOVE_ALL != 0 && !cx.task.cred().has(cap::SYS_NICE) {
@@ -341,7 +372,7 @@ pub fn mbind(
     if !aligned(addr) {
         return Err(Errno::EINVAL.into());
     }
-    let end = page_up(len).and_then(|l| addr.checked_add(l)).ok_or(Errno::EINVAL)?;
+    let end = addr.checked_add(page_up_or_wrap(len)).ok_or(Errno::EINVAL)?;
     if cx.task.mm().with_table(|t| t.is_covered(addr, end)) {
         Ok(0)
     } else {

@@ -6,6 +6,7 @@ use linux_abi::{Errno, Result};
 
 use crate::cred::cap;
 use crate::kernel::{Ctx, SysResult};
+use crate::syscalls::args::user_range;
 
 /// `struct iovec`s of a process_vm call: at most `IOV_MAX`.
 pub(super) fn iovecs(cx: &Ctx<'_>, addr: u64, count: u64) -> Result<Vec<(u64, u64)>> {
@@ -13,12 +14,21 @@ pub(super) fn iovecs(cx: &Ctx<'_>, addr: u64, count: u64) -> Result<Vec<(u64, u6
         return Err(Errno::EINVAL);
     }
     let mut raw = vec![0u8; count as usize * 16];
-    cx.mem.read(addr, &mut raw)?;
+    if count > 0 {
+        cx.mem.read(addr, &mut raw)?;
+    }
     let word = |c: &[u8]| c.iter().rev().fold(0u64, |v, b| v << 8 | u64::from(*b));
     let list: Vec<(u64, u64)> = raw.chunks_exact(16).map(|c| (word(&c[..8]), word(&c[8..]))).collect();
     if list.iter().any(|(_, len)| *len > i64::MAX as u64) {
         return Err(Errno::EINVAL);
     }
+    Ok(list)
+}
+
+/// As [`iovecs`] of the caller itself: the count is an `unsigned int`, and no range may reach where no program can.
+pub(super) fn own_iovecs(cx: &Ctx<'_>, addr: u64, count: u64) -> Result<Vec<(u64, u64)>> {
+    let list = iovecs(cx, addr, u64::from(count as u32))?;
+    list.iter().try_for_each(|(base, len)| user_range(*base, *len))?;
     Ok(list)
 }
 
@@ -58,7 +68,7 @@ fn transfer(
         return Err(Errno::EINVAL.into());
     }
     let some = |list: &[(u64, u64)]| list.iter().any(|(_, len)| *len > 0);
-    let ours = iovecs(cx, local[0], local[1])?;
+    let ours = own_iovecs(cx, local[0], local[1])?;
     if !some(&ours) {
         return Ok(0);
     }

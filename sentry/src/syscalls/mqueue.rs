@@ -160,7 +160,7 @@ pub fn mq_notify(cx: &mut Ctx<'_>, fd: Fd, event: u64) -> SysResult {
     let signal = match kind {
         _ if event == 0 => None,
         libc::SIGEV_NONE => None,
-        libc::SIGEV_SIGNAL if (1..=64).contains(&signo) => Some((signo, value)),
+        libc::SIGEV_SIGNAL if (0..=64).contains(&signo) => Some((signo, value)),
         _ => return Err(Errno::EINVAL.into()),
     };
     let (_, queue) = queue(cx, fd.0)?;

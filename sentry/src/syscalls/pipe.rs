@@ -15,6 +15,10 @@ pub fn pipe(cx: &mut Ctx<'_>, fds: UserPtr<[i32; 2]>) -> SysResult {
 
 pub fn pipe2(cx: &mut Ctx<'_>, fds: UserPtr<[i32; 2]>, flags: u32) -> SysResult {
     let known = (libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_DIRECT) as u32;
+    // `O_NOTIFICATION_PIPE`, as a kernel without watch queues.
+    if flags & !known == libc::O_EXCL as u32 {
+        return Err(Errno(libc::ENOPKG).into());
+    }
     if flags & !known != 0 {
         return Err(Errno::EINVAL.into());
     }

@@ -63,6 +63,9 @@ pub fn clone(cx: &mut Ctx<'_>, flags: u64, sp: u64, parent_tid: u64, child_tid: 
     clone::clone(cx, CloneArgs { flags, pidfd: parent_tid, child_tid, parent_tid, exit_signal, sp, tls })
 }
 
+/// How deep process namespaces can be (`MAX_PID_NS_LEVEL`).
+const MAX_NAMESPACES: u64 = 32;
+
 /// clone3(2): `struct clone_args` of 64 to 88 bytes; larger ones must be zero behind.
 pub fn clone3(cx: &mut Ctx<'_>, args: u64, size: usize) -> SysResult {
     if size < 64 {
@@ -96,11 +99,16 @@ pub fn clone3(cx: &mut Ctx<'_>, args: u64, size: usize) -> SysResult {
     if flags & 0xff != 0
         || exit_signal > 64
         || (stack == 0) != (stack_size == 0)
-        || set_tid != 0
-        || set_tid_size != 0
+        || set_tid_size > MAX_NAMESPACES
+        || (set_tid == 0) != (set_tid_size == 0)
         || flags & libc::CLONE_DETACHED as u64 != 0
         || stack.checked_add(stack_size).is_none_or(|end| end > platform::GUEST_HIGHEST)
     {
+        return Err(Errno::EINVAL.into());
+    }
+    if set_tid_size > 0 {
+        // Numbers are not for processes to choose.
+        cx.mem.read(set_tid, &mut vec![0; set_tid_size as usize * 4])?;
         return Err(Errno::EINVAL.into());
     }
     let thread_or_parent = (libc::CLONE_THREAD | libc::CLONE_PARENT) as u64;
@@ -251,21 +259,16 @@ fn load(
     flags: u32,
 ) -> Result<loader::Loaded, Stop> {
     let known = (libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW) as u32;
+    let path = cx.mem.read_cstr(path, 4096)?;
+    if path.is_empty() && flags & libc::AT_EMPTY_PATH as u32 == 0 {
+        return Err(Errno::ENOENT.into());
+    }
     if flags & !known != 0 {
         return Err(Errno::EINVAL.into());
     }
     // Too many of its new user's still.
     if cx.task.extras.over_nproc.swap(false, Relaxed) && clone::over_nproc(cx, 1) {
         return Err(Errno::EAGAIN.into());
-    }
-    let path = cx.mem.read_cstr(path, 4096)?;
-    let stack_limit = cx.limit(crate::limits::resource::STACK);
-    // A quarter of the stack, at least 32 pages, at most 6 MiB (execve(2), "Limits on size of arguments").
-    let mut budget = (stack_limit / 4).clamp(32 * 4096, 6 << 20) as usize;
-    let mut argv = read_strings(&cx.mem, argv, &mut budget)?;
-    let envp = read_strings(&cx.mem, envp, &mut budget)?;
-    if argv.is_empty() {
-        argv.push(Vec::new());
     }
     let task = cx.task;
     let cred = task.cred();
@@ -277,9 +280,6 @@ fn load(
     let closes = base.is_some() && task.files().cloexec(dir.0)?;
     let mut own_name = None;
     let (file, name) = if path.is_empty() {
-        if flags & libc::AT_EMPTY_PATH as u32 == 0 {
-            return Err(Errno::ENOENT.into());
-        }
         let held = base.ok_or(Errno::EACCES)?;
         own_name = Some(file_name(&held));
         (crate::vfs::reopen_exec(&held, &cred)?, format!("/dev/fd/{}", dir.0).into_bytes())
@@ -295,6 +295,14 @@ fn load(
         let look = Lookup { fs: task.fs().get(), cred: cred.clone(), base: start };
         (look.open_exec(&path, open_flags)?, name)
     };
+    let stack_limit = cx.limit(crate::limits::resource::STACK);
+    // A quarter of the stack, at least 32 pages, at most 6 MiB (execve(2), "Limits on size of arguments").
+    let mut budget = (stack_limit / 4).clamp(32 * 4096, 6 << 20) as usize;
+    let mut argv = read_strings(&cx.mem, argv, &mut budget)?;
+    let envp = read_strings(&cx.mem, envp, &mut budget)?;
+    if argv.is_empty() {
+        argv.push(Vec::new());
+    }
     let look = Lookup { fs: task.fs().get(), cred: cred.clone(), base: None };
     let persona = task.group.extras.personality.load(Relaxed);
     let env = ExecEnv {
@@ -360,6 +368,17 @@ pub fn wait4(cx: &mut Ctx<'_>, pid: i32, status: UserPtr<i32>, options: i32, usa
 
 /// waitid(2).
 pub fn waitid(cx: &mut Ctx<'_>, kind: i32, id: i32, info: u64, options: i32, usage: u64) -> SysResult {
+    match waited(cx, kind, id, info, options, usage) {
+        // The fields of a `siginfo_t` are written whatever comes out; where they cannot be, that is what comes out.
+        Err(Stop::Errno(e)) if info != 0 => {
+            cx.mem.write(info, &[0; 28])?;
+            Err(e.into())
+        }
+        other => other,
+    }
+}
+
+fn waited(cx: &mut Ctx<'_>, kind: i32, id: i32, info: u64, options: i32, usage: u64) -> SysResult {
     let states = libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED;
     let known = states | libc::WNOHANG | libc::WNOWAIT | libc::__WALL | libc::__WCLONE | libc::__WNOTHREAD;
     if options & !known != 0 || options & states == 0 {
@@ -433,7 +452,7 @@ pub fn unshare(cx: &mut Ctx<'_>, flags: u64) -> SysResult {
 
 /// setpgid(2).
 pub fn setpgid(cx: &mut Ctx<'_>, pid: i32, pgid: i32) -> SysResult {
-    if pgid < 0 {
+    if pgid < 0 || pgid == 0 && pid < 0 {
         return Err(Errno::EINVAL.into());
     }
     let me = cx.task.group.clone();

@@ -194,10 +194,10 @@ fn traceme(cx: &Ctx<'_>) -> SysResult {
 
 fn attach(cx: &Ctx<'_>, request: u64, pid: i32, addr: u64, data: u64) -> SysResult {
     let seize = request == request::SEIZE;
+    let task = cx.kernel.task(pid).ok_or(Errno::ESRCH)?;
     if seize && (addr != 0 || data & !u64::from(option::ALL) != 0) {
         return Err(Errno::EIO.into());
     }
-    let task = cx.kernel.task(pid).ok_or(Errno::ESRCH)?;
     if Arc::ptr_eq(&task.group, &cx.task.group) {
         return Err(Errno::EPERM.into());
     }

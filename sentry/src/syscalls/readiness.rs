@@ -10,6 +10,7 @@ use crate::kernel::{signals, Ctx, Restart, Stop, SysResult};
 use crate::limits::resource;
 use crate::mm::UserPtr;
 use crate::signal::SigSet;
+use crate::syscalls::args::user_range;
 use crate::time::{monotonic, NSEC};
 use crate::vfs::File;
 use crate::wait_queue::{PollEvents, WaitQueue};
@@ -48,6 +49,7 @@ fn poll_files(cx: &mut Ctx<'_>, fds: UserPtr<u8>, count: u32) -> SysResult {
     if u64::from(count) > cx.limit(resource::NOFILE) {
         return Err(Errno::EINVAL.into());
     }
+    user_range(fds.addr(), u64::from(count) * 8)?;
     let mut raw = vec![0u8; count as usize * 8];
     if !raw.is_empty() {
         cx.mem.read(fds.addr(), &mut raw)?;
@@ -139,9 +141,10 @@ pub fn pselect6(
     mask: UserPtr<[u64; 2]>,
 ) -> SysResult {
     if cx.block.runs == 0 {
+        let mask = mask.read_opt(&cx.mem)?;
         let duration = timeout.read_opt(&cx.mem)?.map(timespec).transpose()?;
         set_timeout(cx, duration);
-        if let Some([at, size]) = mask.read_opt(&cx.mem)? {
+        if let Some([at, size]) = mask {
             set_mask(cx, UserPtr::new(at), usize::try_from(size).unwrap_or(0))?;
         }
     }

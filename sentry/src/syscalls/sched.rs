@@ -26,6 +26,7 @@ pub fn set_robust_list(cx: &mut Ctx<'_>, head: u64, len: u64) -> SysResult {
 
 /// get_robust_list(2).
 pub fn get_robust_list(cx: &mut Ctx<'_>, tid: i32, head: UserPtr<u64>, len: UserPtr<u64>) -> SysResult {
+    affine(tid)?;
     let task = task_of(cx, tid)?;
     let me = cx.task.cred();
     if me.uid != task.cred().uid && !me.has(cap::SYS_PTRACE) {
@@ -101,7 +102,9 @@ pub fn sched_setaffinity(cx: &mut Ctx<'_>, tid: i32, len: usize, mask: u64) -> S
 
 /// sched_getaffinity(2): returns how many bytes the mask has.
 pub fn sched_getaffinity(cx: &mut Ctx<'_>, tid: i32, len: usize, mask: u64) -> SysResult {
-    if !len.is_multiple_of(8) || len * 8 < cx.kernel.cpus {
+    // The length is an `unsigned int`, and so is the product.
+    let len = len as u32;
+    if !len.is_multiple_of(8) || (len.wrapping_mul(8) as usize) < cx.kernel.cpus {
         return Err(Errno::EINVAL.into());
     }
     affine(tid)?;
@@ -169,7 +172,7 @@ fn set_policy(cx: &Ctx<'_>, task: &Task, want: Wanted) -> Result<()> {
 
 /// sched_setscheduler(2).
 pub fn sched_setscheduler(cx: &mut Ctx<'_>, tid: i32, policy: i32, param: UserPtr<i32>) -> SysResult {
-    if param.is_null() || policy < 0 {
+    if param.is_null() || policy < 0 || tid < 0 {
         return Err(Errno::EINVAL.into());
     }
     let priority = param.read(&cx.mem)?;
@@ -191,7 +194,7 @@ pub fn sched_getscheduler(cx: &mut Ctx<'_>, tid: i32) -> SysResult {
 
 /// sched_setparam(2).
 pub fn sched_setparam(cx: &mut Ctx<'_>, tid: i32, param: UserPtr<i32>) -> SysResult {
-    if param.is_null() {
+    if param.is_null() || tid < 0 {
         return Err(Errno::EINVAL.into());
     }
     let priority = param.read(&cx.mem)?;
@@ -223,9 +226,10 @@ pub fn sched_get_priority_min(_cx: &mut Ctx<'_>, policy: i32) -> SysResult {
 }
 
 fn priority_bound(policy: i32, realtime: u64) -> SysResult {
+    const SCHED_EXT: i32 = 7;
     match policy {
         p if is_realtime(p) => Ok(realtime),
-        libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE | SCHED_DEADLINE => Ok(0),
+        libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE | SCHED_DEADLINE | SCHED_EXT => Ok(0),
         _ => Err(Errno::EINVAL.into()),
     }
 }

@@ -57,8 +57,14 @@ pub fn semop(cx: &mut Ctx<'_>, id: i32, ops: u64, count: u32) -> SysResult {
 /// semtimedop(2).
 pub fn semtimedop(cx: &mut Ctx<'_>, id: i32, ops: u64, count: u32, limit: UserPtr<[i64; 2]>) -> SysResult {
     let first = cx.block.runs == 0;
+    let limit = limit.read_opt(&cx.mem)?;
+    let count = count as usize;
+    if count > sem::MAX_OPS {
+        return Err(Errno::E2BIG.into());
+    }
+    let list = read_ops(cx, ops, count)?;
     if first {
-        if let Some([sec, nsec]) = limit.read_opt(&cx.mem)? {
+        if let Some([sec, nsec]) = limit {
             if sec < 0 || !(0..NSEC as i64).contains(&nsec) {
                 return Err(Errno::EINVAL.into());
             }
@@ -66,14 +72,9 @@ pub fn semtimedop(cx: &mut Ctx<'_>, id: i32, ops: u64, count: u32, limit: UserPt
             cx.block.deadline = Some(monotonic().saturating_add(wait));
         }
     }
-    let count = count as usize;
     if count == 0 || id < 0 {
         return Err(Errno::EINVAL.into());
     }
-    if count > sem::MAX_OPS {
-        return Err(Errno::E2BIG.into());
-    }
-    let list = read_ops(cx, ops, count)?;
     // A set that is removed while we wait is no longer in the table.
     let gone = if first { Errno::EINVAL } else { Errno::EIDRM };
     let set = cx.kernel.ipc.sem.lock().get(id).map_err(|_| gone)?;
@@ -128,7 +129,9 @@ impl Drop for Place {
 
 fn read_ops(cx: &Ctx<'_>, at: u64, count: usize) -> Result<Vec<Op>> {
     let mut raw = vec![0u8; count * 6];
-    cx.mem.read(at, &mut raw)?;
+    if count > 0 {
+        cx.mem.read(at, &mut raw)?;
+    }
     let half = |c: &[u8], i: usize| i16::from_le_bytes([c[i], c[i + 1]]);
     Ok(raw
         .chunks_exact(6)

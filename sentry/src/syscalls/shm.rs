@@ -24,7 +24,7 @@ const ALL_PAGES: u64 = u64::MAX - (1 << 24);
 pub fn shmget(cx: &mut Ctx<'_>, key: i32, size: u64, flags: i32) -> SysResult {
     let cred = cx.task.cred();
     let pid = cx.task.group.pid;
-    if flags & libc::SHM_HUGETLB != 0 && flags & libc::IPC_CREAT != 0 {
+    if flags & libc::SHM_HUGETLB != 0 && flags & libc::IPC_CREAT != 0 && size <= ALL_PAGES {
         // As with an empty pool of huge pages.
         return Err(Errno::ENOMEM.into());
     }
@@ -39,8 +39,11 @@ pub fn shmget(cx: &mut Ctx<'_>, key: i32, size: u64, flags: i32) -> SysResult {
     let mut table = cx.kernel.ipc.shm.lock();
     sweep(&mut table);
     let id = table.open(key, flags, shm::MOST, fits, |id, seq| {
-        if size == 0 || size > shm::MAX_SIZE {
+        if size == 0 || size > ALL_PAGES {
             return Err(Errno::EINVAL);
+        }
+        if size > shm::MAX_SIZE {
+            return Err(if i64::try_from(size).is_ok() { Errno::ENOMEM } else { Errno::EINVAL });
         }
         let perm = Perm { seq, ..Perm::new(key, &cred, flags) };
         Ok(Entry::Alive(Segment::new(id, perm, size, pid)?))

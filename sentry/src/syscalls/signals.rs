@@ -23,10 +23,10 @@ fn check_size(size: usize) -> Result<(), Errno> {
     }
 }
 
-/// A signal number that may be sent; 0 only tests.
-fn sendable(signo: i32) -> Result<Signo, Errno> {
+/// `EINVAL` for what is no signal number; 0 only tests. Looked at once it is known whom it is for.
+fn sendable(signo: i32) -> Result<(), Errno> {
     if (0..=NSIG as i32).contains(&signo) {
-        Ok(signo)
+        Ok(())
     } else {
         Err(Errno::EINVAL)
     }
@@ -41,10 +41,10 @@ pub fn rt_sigaction(
     size: usize,
 ) -> SysResult {
     check_size(size)?;
+    let new = new.read_opt(&cx.mem)?;
     if !(1..=NSIG as i32).contains(&signo) {
         return Err(Errno::EINVAL.into());
     }
-    let new = new.read_opt(&cx.mem)?;
     if new.is_some() && (signo == libc::SIGKILL || signo == libc::SIGSTOP) {
         return Err(Errno::EINVAL.into());
     }
@@ -124,6 +124,11 @@ pub fn rt_sigsuspend(cx: &mut Ctx<'_>, set: UserPtr<u64>, size: usize) -> SysRes
     pause(cx)
 }
 
+/// restart_syscall(2): what is made again here never comes by this number.
+pub fn restart_syscall(_cx: &mut Ctx<'_>) -> SysResult {
+    Err(Errno::EINTR.into())
+}
+
 /// pause(2).
 pub fn pause(_cx: &mut Ctx<'_>) -> SysResult {
     Err(Stop::Block(Restart::NoHand))
@@ -190,6 +195,7 @@ fn own_info(cx: &Ctx<'_>, signo: Signo, code: i32) -> SigInfo {
 }
 
 fn send(cx: &Ctx<'_>, group: &Arc<ThreadGroup>, info: SigInfo) -> Result<(), Errno> {
+    sendable(info.signo)?;
     signals::may_signal(&cx.task.cred(), &cx.task.group, group, info.signo)?;
     if info.signo != 0 && !signals::send_to_group(group, info) {
         return Err(Errno::EAGAIN);
@@ -199,7 +205,7 @@ fn send(cx: &Ctx<'_>, group: &Arc<ThreadGroup>, info: SigInfo) -> Result<(), Err
 
 /// kill(2).
 pub fn kill(cx: &mut Ctx<'_>, pid: i32, signo: i32) -> SysResult {
-    let info = own_info(cx, sendable(signo)?, SI_USER);
+    let info = own_info(cx, signo, SI_USER);
     let mut result = Err(Errno::ESRCH);
     let mut told = BTreeSet::new();
     // On Linux nobody is born while many are signalled. Here whoever was born meanwhile is looked for once more; no one
@@ -255,6 +261,7 @@ fn send_to_thread(cx: &Ctx<'_>, tgid: Option<i32>, tid: i32, info: SigInfo) -> S
     if tgid.is_some_and(|g| g != task.group.pid) {
         return Err(Errno::ESRCH.into());
     }
+    sendable(info.signo)?;
     signals::may_signal(&cx.task.cred(), &cx.task.group, &task.group, info.signo)?;
     if info.signo != 0 && !signals::send_to_task(&task, info) {
         return Err(Errno::EAGAIN.into());
@@ -264,20 +271,18 @@ fn send_to_thread(cx: &Ctx<'_>, tgid: Option<i32>, tid: i32, info: SigInfo) -> S
 
 /// tkill(2).
 pub fn tkill(cx: &mut Ctx<'_>, tid: i32, signo: i32) -> SysResult {
-    let info = own_info(cx, sendable(signo)?, SI_TKILL);
+    let info = own_info(cx, signo, SI_TKILL);
     send_to_thread(cx, None, tid, info)
 }
 
 /// tgkill(2).
 pub fn tgkill(cx: &mut Ctx<'_>, tgid: i32, tid: i32, signo: i32) -> SysResult {
-    let info = own_info(cx, sendable(signo)?, SI_TKILL);
+    let info = own_info(cx, signo, SI_TKILL);
     send_to_thread(cx, Some(tgid), tid, info)
 }
 
-fn queued_info(cx: &Ctx<'_>, signo: i32, info: u64, to_self: bool) -> Result<SigInfo, Errno> {
-    let mut bytes = [0; 128];
-    cx.mem.read(info, &mut bytes)?;
-    let info = SigInfo::from_bytes(sendable(signo)?, bytes);
+fn queued_info(signo: i32, bytes: [u8; 128], to_self: bool) -> Result<SigInfo, Errno> {
+    let info = SigInfo::from_bytes(signo, bytes);
     // Nobody pretends to be the kernel or kill(2) towards others.
     if (info.code >= 0 || info.code == SI_TKILL) && !to_self {
         return Err(Errno::EPERM);
@@ -287,7 +292,9 @@ fn queued_info(cx: &Ctx<'_>, signo: i32, info: u64, to_self: bool) -> Result<Sig
 
 /// rt_sigqueueinfo(2).
 pub fn rt_sigqueueinfo(cx: &mut Ctx<'_>, pid: i32, signo: i32, info: u64) -> SysResult {
-    let info = queued_info(cx, signo, info, pid == cx.task.group.pid)?;
+    let mut bytes = [0; 128];
+    cx.mem.read(info, &mut bytes)?;
+    let info = queued_info(signo, bytes, pid == cx.task.group.pid)?;
     let group = cx.kernel.group_of(pid).ok_or(Errno::ESRCH)?;
     send(cx, &group, info)?;
     Ok(0)
@@ -295,7 +302,12 @@ pub fn rt_sigqueueinfo(cx: &mut Ctx<'_>, pid: i32, signo: i32, info: u64) -> Sys
 
 /// rt_tgsigqueueinfo(2).
 pub fn rt_tgsigqueueinfo(cx: &mut Ctx<'_>, tgid: i32, tid: i32, signo: i32, info: u64) -> SysResult {
-    let info = queued_info(cx, signo, info, tgid == cx.task.group.pid)?;
+    let mut bytes = [0; 128];
+    cx.mem.read(info, &mut bytes)?;
+    if tgid <= 0 || tid <= 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let info = queued_info(signo, bytes, tgid == cx.task.group.pid)?;
     send_to_thread(cx, Some(tgid), tid, info)
 }
 

@@ -82,6 +82,12 @@ pub fn socketpair(
     protocol: i32,
     at: UserPtr<[i32; 2]>,
 ) -> SysResult {
+    if kind & !(0xf | NONBLOCK | CLOEXEC) != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    // The numbers are told before there are sockets: what is there is written back.
+    let before = at.read(&cx.mem)?;
+    at.write(&cx.mem, &before)?;
     let (base, protocol) = checked(family, kind, protocol)?;
     if family != libc::AF_UNIX {
         return Err(Errno::EOPNOTSUPP.into());
@@ -100,6 +106,10 @@ pub(super) fn open_socket(cx: &Ctx<'_>, fd: Fd) -> Result<(Arc<File>, Arc<Socket
 
 /// Copies an address in.
 pub(super) fn read_addr(cx: &Ctx<'_>, family: i32, at: u64, len: u32) -> Result<Addr, Errno> {
+    Addr::parse(&copy_addr(cx, at, len)?, family)
+}
+
+fn copy_addr(cx: &Ctx<'_>, at: u64, len: u32) -> Result<Vec<u8>, Errno> {
     let len = len as usize;
     if len > MAX_LEN {
         return Err(Errno::EINVAL);
@@ -108,7 +118,7 @@ pub(super) fn read_addr(cx: &Ctx<'_>, family: i32, at: u64, len: u32) -> Result<
     if len > 0 {
         cx.mem.read(at, &mut raw)?;
     }
-    Addr::parse(&raw, family)
+    Ok(raw)
 }
 
 /// Copies an address out, cut to the room there is; the length tells the whole.
@@ -125,9 +135,13 @@ pub fn bind(cx: &mut Ctx<'_>, fd: Fd, addr: u64, len: u32) -> SysResult {
     let (_file, s) = open_socket(cx, fd)?;
     match read_addr(cx, s.family, addr, len)? {
         Addr::Unix(name) if name.first().is_some_and(|b| *b != 0) => {
-            s.check_unbound()?;
             let umask = cx.task.fs().get().umask;
             let mode = 0o777 & !umask;
+            if let Err(e) = s.check_unbound() {
+                // A name that is taken is said first.
+                let taken = cx.lookup().resolve(&name, false).is_ok();
+                return Err(if taken { Errno::EADDRINUSE } else { e }.into());
+            }
             let place = match cx.lookup().make(&name, &NewNode::Socket, mode) {
                 Err(Errno::EEXIST) => return Err(Errno::EADDRINUSE.into()),
                 other => other?,
@@ -176,8 +190,11 @@ pub(super) fn find_unix(cx: &Ctx<'_>, name: &[u8]) -> Result<Arc<Socket>, Errno>
 }
 
 pub fn connect(cx: &mut Ctx<'_>, fd: Fd, addr: u64, len: u32) -> SysResult {
-    let (file, s) = open_socket(cx, fd)?;
-    let to = read_addr(cx, s.family, addr, len)?;
+    // A descriptor, then the address, then a socket.
+    let file = cx.file(fd.0)?;
+    let raw = copy_addr(cx, addr, len)?;
+    let s = socket::of(&file)?.clone();
+    let to = Addr::parse(&raw, s.family)?;
     let cred = ucred(cx);
     if cx.block.runs == 0 {
         let ns = s.options.send_timeout.load(Ordering::Relaxed);
@@ -212,10 +229,11 @@ pub fn accept(cx: &mut Ctx<'_>, fd: Fd, addr: u64, len: UserPtr<i32>) -> SysResu
 }
 
 pub fn accept4(cx: &mut Ctx<'_>, fd: Fd, addr: u64, len: UserPtr<i32>, flags: i32) -> SysResult {
+    let file = cx.file(fd.0)?;
     if flags & !(NONBLOCK | CLOEXEC) != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let (file, s) = open_socket(cx, fd)?;
+    let s = socket::of(&file)?.clone();
     if cx.block.runs == 0 {
         let ns = s.options.receive_timeout.load(Ordering::Relaxed);
         cx.block.deadline = (ns > 0).then(|| crate::time::monotonic().saturating_add(ns));

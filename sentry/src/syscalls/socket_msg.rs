@@ -39,13 +39,34 @@ pub fn sendto(
     addr: u64,
     addr_len: u32,
 ) -> SysResult {
+    let ranges = Ranges::cut(buf, len)?;
     let (file, s) = open_socket(cx, fd)?;
-    let to = if addr == 0 { None } else { Some(read_addr(cx, s.family, addr, addr_len)?) };
+    // An address of no bytes is none.
+    let to = if addr == 0 || addr_len == 0 { None } else { Some(read_addr(cx, s.family, addr, addr_len)?) };
+    no_urgent(&s, flags)?;
     let out = outgoing(cx, &s, to, Vec::new(), None)?;
-    send(cx, &file, &s, &Ranges::one(buf, len)?, out, flags)
+    send(cx, &file, &s, &ranges, out, flags)
+}
+
+/// `EOPNOTSUPP` for `MSG_OOB` on sockets without urgent data, whomever it is for.
+fn no_urgent(s: &Socket, flags: i32) -> Result<(), Errno> {
+    if flags & libc::MSG_OOB != 0 && (!s.is_stream() || s.is_unix()) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    Ok(())
+}
+
+/// `MSG_CMSG_COMPAT` is the kernel's own mark of a 32-bit call.
+fn no_compat(flags: i32) -> Result<(), Errno> {
+    if flags & (1 << 31) == 0 {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
+    }
 }
 
 pub fn sendmsg(cx: &mut Ctx<'_>, fd: Fd, msg: UserPtr<MsgHdr>, flags: i32) -> SysResult {
+    no_compat(flags)?;
     let (file, s) = open_socket(cx, fd)?;
     send_one(cx, &file, &s, msg, flags)
 }
@@ -65,6 +86,7 @@ fn send_one(
         Some(read_addr(cx, s.family, name, name_len as u32)?)
     };
     let (files, cred) = read_control(cx, s, control, control_len)?;
+    no_urgent(s, flags)?;
     let out = outgoing(cx, s, to, files, cred)?;
     send(cx, file, s, &ranges, out, flags)
 }
@@ -75,6 +97,7 @@ fn iovec(cx: &Ctx<'_>, iov: u64, count: u64) -> Result<Ranges, Errno> {
 }
 
 pub fn sendmmsg(cx: &mut Ctx<'_>, fd: Fd, vec: u64, count: u32, flags: i32) -> SysResult {
+    no_compat(flags)?;
     let (file, s) = open_socket(cx, fd)?;
     several(cx, vec, count, |cx, _, at| send_one(cx, &file, &s, at, flags))
 }
@@ -212,9 +235,6 @@ fn send(
     mut out: Outgoing,
     flags: i32,
 ) -> SysResult {
-    if flags & libc::MSG_OOB != 0 && (!s.is_stream() || s.is_unix()) {
-        return Err(Errno::EOPNOTSUPP.into());
-    }
     // As where `net.ipv4.tcp_fastopen` has no client's bit: who wants to connect calls connect(2).
     if flags & libc::MSG_FASTOPEN != 0 && s.is_stream() && !s.is_unix() {
         return Err(Errno::EOPNOTSUPP.into());
@@ -349,8 +369,9 @@ pub fn recvfrom(
     addr: u64,
     addr_len: UserPtr<i32>,
 ) -> SysResult {
+    let ranges = Ranges::cut(buf, len)?;
     let (file, s) = open_socket(cx, fd)?;
-    let m = receive(cx, &file, &s, &Ranges::one(buf, len)?, flags)?;
+    let m = receive(cx, &file, &s, &ranges, flags)?;
     if addr != 0 {
         write_addr(cx, &source(&s, &m), addr, addr_len)?;
     }
@@ -358,6 +379,7 @@ pub fn recvfrom(
 }
 
 pub fn recvmsg(cx: &mut Ctx<'_>, fd: Fd, msg: UserPtr<MsgHdr>, flags: i32) -> SysResult {
+    no_compat(flags)?;
     let (file, s) = open_socket(cx, fd)?;
     receive_one(cx, &file, &s, msg, flags)
 }
@@ -370,6 +392,9 @@ fn receive_one(
     flags: i32,
 ) -> SysResult {
     let [name, name_len, iov, count, control, control_len, _] = msg.read(&cx.mem)?;
+    if name != 0 && (name_len as i32) < 0 {
+        return Err(Errno::EINVAL.into());
+    }
     let ranges = iovec(cx, iov, count)?;
     let m = receive(cx, file, s, &ranges, flags)?;
     let mut out_flags = flags & MSG_CMSG_CLOEXEC;
@@ -448,11 +473,12 @@ pub fn recvmmsg(
     flags: i32,
     timeout: UserPtr<[i64; 2]>,
 ) -> SysResult {
-    let (file, s) = open_socket(cx, fd)?;
+    no_compat(flags)?;
     if cx.block.runs == 0 {
         let ns = timeout.read_opt(&cx.mem)?.map(super::readiness::timespec).transpose()?;
         super::readiness::set_timeout(cx, ns);
     }
+    let (file, s) = open_socket(cx, fd)?;
     const MSG_WAITFORONE: i32 = 0x10000;
     several(cx, vec, count, |cx, done, at| {
         let patient = done == 0 || flags & MSG_WAITFORONE == 0;

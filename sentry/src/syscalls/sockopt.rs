@@ -131,6 +131,9 @@ pub fn getsockopt(
     len_at: UserPtr<i32>,
 ) -> SysResult {
     let (_file, s) = open_socket(cx, fd)?;
+    if s.is_unix() && level != libc::SOL_SOCKET {
+        return Err(Errno::EOPNOTSUPP.into());
+    }
     let room = usize::try_from(len_at.read(&cx.mem)?).map_err(|_| Errno::EINVAL)?;
     let value = value(&s, level, name)?;
     let n = room.min(value.len());

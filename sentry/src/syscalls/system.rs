@@ -10,6 +10,7 @@ use crate::cred::cap;
 use crate::kernel::extras::personality;
 use crate::kernel::{Ctx, SysResult};
 use crate::mm::UserPtr;
+use crate::syscalls::args::user_range;
 
 /// `__NEW_UTS_LEN`.
 const NAME_MAX: usize = 64;
@@ -123,6 +124,15 @@ pub fn getrandom(cx: &mut Ctx<'_>, addr: u64, len: usize, flags: u32) -> SysResu
         return Err(Errno::EINVAL.into());
     }
     let len = len.min(MAX_RANDOM - 1);
+    user_range(addr, len as u64)?;
+    if len == 0 {
+        return Ok(0);
+    }
+    // What lies before a bad address is filled.
+    let len = match cx.task.mm().writable_len(addr, len) {
+        0 => return Err(Errno::EFAULT.into()),
+        good => good,
+    };
     let mut buf = vec![0u8; len.min(64 << 10)];
     let mut done = 0;
     while done < len {
@@ -148,13 +158,14 @@ pub fn getcpu(cx: &mut Ctx<'_>, cpu: UserPtr<u32>, node: UserPtr<u32>, _cache: u
 
 /// syslog(2): the kernel's log has nothing in it.
 pub fn syslog(cx: &mut Ctx<'_>, action: i32, _buf: u64, _len: i32) -> SysResult {
-    const SIZE_UNREAD: i32 = 9;
+    const READ_ALL: i32 = 3;
     const SIZE_BUFFER: i32 = 10;
+    if action != READ_ALL && action != SIZE_BUFFER {
+        cx.task.cred().require(cap::SYSLOG)?;
+    }
     match action {
-        0 | 1 => Ok(0),
-        SIZE_UNREAD => Ok(0),
         SIZE_BUFFER => Ok(1 << 16),
-        2..=8 => cx.task.cred().require(cap::SYS_ADMIN).map(|()| 0).map_err(Into::into),
+        0..SIZE_BUFFER => Ok(0),
         _ => Err(Errno::EINVAL.into()),
     }
 }

@@ -316,6 +316,7 @@ pub static ENTRIES: &[Entry] = &[
     call!(130, rt_sigsuspend, [ins(8), V], signals::rt_sigsuspend),
     call!(131, sigaltstack, [ins(24), outs(24)], signals::sigaltstack),
     call!(200, tkill, [V, V], signals::tkill),
+    call!(219, restart_syscall, [], signals::restart_syscall),
     call!(234, tgkill, [V, V, V], signals::tgkill),
     call!(297, rt_tgsigqueueinfo, [V, V, V, ins(128)], signals::rt_tgsigqueueinfo),
     // --- time (syscalls/time.rs)

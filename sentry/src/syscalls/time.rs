@@ -100,12 +100,25 @@ pub fn clock_getres(cx: &mut Ctx<'_>, id: i32, out: UserPtr<Pair>) -> SysResult 
 
 /// clock_settime(2), clock_adjtime(2) with changes: the clock is the host's.
 pub fn clock_settime(cx: &mut Ctx<'_>, id: i32, time: UserPtr<Pair>) -> SysResult {
+    // Of the clocks with a number of their own only this can be set at all; those of processes look at the time first.
+    if id >= 0 && id != libc::CLOCK_REALTIME {
+        return Err(Errno::EINVAL.into());
+    }
     nanoseconds(time.read(&cx.mem)?)?;
-    Err(if id == libc::CLOCK_REALTIME { Errno::EPERM } else { Errno::EINVAL }.into())
+    if id < 0 {
+        cpu_clock(cx, id)?;
+    }
+    Err(Errno::EPERM.into())
 }
 
 /// settimeofday(2).
-pub fn settimeofday(_cx: &mut Ctx<'_>, _time: u64, _zone: u64) -> SysResult {
+pub fn settimeofday(cx: &mut Ctx<'_>, time: UserPtr<Pair>, zone: UserPtr<[i32; 2]>) -> SysResult {
+    if let Some([_, usec]) = time.read_opt(&cx.mem)? {
+        if !(0..=USEC).contains(&usec) {
+            return Err(Errno::EINVAL.into());
+        }
+    }
+    zone.read_opt(&cx.mem)?;
     Err(Errno::EPERM.into())
 }
 
@@ -154,10 +167,7 @@ pub fn clock_nanosleep(
         // The process clock by its other name.
         return sleep_by_cpu(cx, if id < 0 { id } else { !0 << 3 | 2 }, flags, span, rest);
     }
-    if flags & !TIMER_ABSTIME != 0 {
-        // Other bits are ignored by Linux, but not known to the stub.
-        return Err(Errno::EINVAL.into());
-    }
+    // Other flags are ignored: the stub leaves them out.
     Err(Stop::Local)
 }
 
@@ -220,9 +230,10 @@ pub fn adjtimex(cx: &mut Ctx<'_>, buf: UserPtr<[u8; TIMEX]>) -> SysResult {
 
 /// clock_adjtime(2).
 pub fn clock_adjtime(cx: &mut Ctx<'_>, id: i32, buf: UserPtr<[u8; TIMEX]>) -> SysResult {
+    buf.read(&cx.mem)?;
     match id {
         libc::CLOCK_REALTIME => adjtimex(cx, buf),
-        id if is_host_clock(id) => Err(Errno::EOPNOTSUPP.into()),
+        id if id < 0 || is_host_clock(id) => Err(Errno::EOPNOTSUPP.into()),
         _ => Err(Errno::EINVAL.into()),
     }
 }

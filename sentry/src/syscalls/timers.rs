@@ -190,7 +190,10 @@ fn timer_clock(cx: &Ctx<'_>, clock: i32) -> Result<(Clock, bool)> {
 pub fn timer_create(cx: &mut Ctx<'_>, clock: i32, event: UserPtr<[u8; 64]>, out: UserPtr<i32>) -> SysResult {
     let group = &cx.task.group;
     let given = event.read_opt(&cx.mem)?;
-    let (read, by_cpu) = timer_clock(cx, clock)?;
+    // Whether there is a process behind a clock is found out last, once the number is told.
+    let found = timer_clock(cx, clock);
+    let nobodys = clock < 0 && matches!(found, Err(Errno::EINVAL));
+    let (read, by_cpu): (Clock, bool) = if nobodys { (Box::new(|| 0), false) } else { found? };
     // Each has its place among the signals that wait (timer_create(2), "EAGAIN"), whether one does or not.
     let limit = group.limit(resource::SIGPENDING);
     let place = cx.kernel.queued_signals.charge(cx.task.cred().uid, limit).ok_or(Errno::EAGAIN)?;
@@ -232,6 +235,9 @@ pub fn timer_create(cx: &mut Ctx<'_>, clock: i32, event: UserPtr<[u8; 64]>, out:
         }
     });
     out.write(&cx.mem, &id)?;
+    if nobodys {
+        return Err(Errno::EINVAL.into());
+    }
     group.extras.timers.lock().list.insert(id, timer);
     Ok(0)
 }

@@ -44,6 +44,8 @@ extern "C" {
 const FUTEX_FLAGS: u64 = 128 | 256;
 const CLOCK_MONOTONIC: u64 = 1;
 const MAX_CLOCK: u64 = 11;
+/// What is the platform's in every address space.
+const OWN: core::ops::Range<u64> = TEXT..TEXT + 0x10_0000_0000;
 
 /// A call as the stub makes it.
 pub struct Call {
@@ -64,8 +66,9 @@ impl Call {
             },
             sys::FUTEX_WAITV => (nr, args, true),
             sys::NANOSLEEP => (sys::CLOCK_NANOSLEEP, [CLOCK_MONOTONIC, 0, args[0], args[1], 0, 0], true),
-            sys::CLOCK_NANOSLEEP if args[0] & 0xffff_ffff <= MAX_CLOCK && args[1] & 0xffff_ffff <= 1 => {
-                (nr, args, true)
+            // Of its flags Linux looks at the lowest bit only, and so need the filter.
+            sys::CLOCK_NANOSLEEP if args[0] & 0xffff_ffff <= MAX_CLOCK => {
+                (nr, [args[0], args[1] & 1, args[2], args[3], 0, 0], true)
             }
             sys::SCHED_YIELD => (nr, args, false),
             // Negative numbers are clocks of processes, which only the sentry knows.
@@ -143,12 +146,30 @@ fn post_done(area: &Area, slot: &Slot, uc: &Ucontext, ret: i64, interrupted: boo
     handler::post_plain(area, slot, uc, EV_LOCAL_DONE);
 }
 
+/// The arguments that are surely read or written (0 for none).
+fn pointers(call: &Call) -> [u64; 2] {
+    let a = call.args;
+    match call.nr {
+        sys::FUTEX if call.sleeps => [a[0], a[3]],
+        sys::FUTEX if matches!(a[1] & 0xffff_ffff & !FUTEX_FLAGS, 3..=5) => [a[0], a[4]],
+        sys::FUTEX => [a[0], 0],
+        sys::FUTEX_WAITV => [a[0], a[3]],
+        sys::CLOCK_NANOSLEEP => [a[2], 0],
+        sys::CLOCK_GETTIME => [a[1], 0],
+        _ => [0, 0],
+    }
+}
+
 /// Result, and whether an interrupt came meanwhile.
 fn make(area: &Area, slot: &Slot, call: &Call) -> (i64, bool) {
     if call.nr == sys::ARCH_PRCTL {
         return (arch_prctl(area, call.args), false);
     }
     let a = call.args;
+    // The host would find memory where, for the guest, there is none.
+    if pointers(call).iter().any(|v| OWN.contains(v)) {
+        return (-sys::EFAULT, false);
+    }
     if !call.sleeps {
         // SAFETY: one of the forms of `Call::of`; pointers are the guest's, and the host checks them.
         return (unsafe { sys::call6(call.nr, a[0], a[1], a[2], a[3], a[4], a[5]) }, false);

@@ -23,7 +23,7 @@ impl VmaTable {
     /// mremap(2). With `try_in_place` a mapping that has room behind it grows there.
     pub fn plan_remap(&mut self, r: &Remap, try_in_place: bool, limits: &MemLimits) -> Result<Plan> {
         let (old, old_len, new_len) = (r.old, r.old_len, r.new_len);
-        let old_end = old.checked_add(old_len).ok_or(Errno::EINVAL)?;
+        let old_end = old.checked_add(old_len).ok_or(Errno::EFAULT)?;
         let target = r.fixed.map(|new| (new, new.saturating_add(new_len)));
         // Linux looks at the hint of DONTUNMAP, too.
         let named = target.or(r.keep_old.then_some((r.hint, r.hint.saturating_add(new_len))));
