@@ -42,6 +42,7 @@ mod signals;
 mod signals_deep;
 mod signals_more;
 mod splices;
+mod sweep;
 mod terminal_jobs;
 mod terminals;
 mod threads;

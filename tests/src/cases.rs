@@ -116,6 +116,10 @@ macro_rules! with_cases {
             futexes in futexes {
                 pi_words pi_waiters pi_limits pi_owner_dies pi_mutexes requeues robust_killed robust_exec waitv
             }
+            sweep in sweep {
+                data names attributes memory processes identity signals time scheduling readiness sockets ipc
+                system numbers
+            }
         }
     };
 }

@@ -8,6 +8,7 @@ pub mod cases;
 pub mod compare;
 pub mod procs;
 pub mod pty;
+pub mod refused;
 pub mod run;
 pub mod sandbox;
 pub mod tempdir;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use runsc_tests::refused::differences;
 use runsc_tests::run::diff;
 use runsc_tests::sandbox::{do_command_with, is_root, native_command, runnable, sibling};
 use runsc_tests::{run, skip, Outcome, TempDir, Who};
@@ -11,7 +12,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 fn one(who: Who, args: &[&str], inside: bool) -> Outcome {
     // Thousands of tasks are more than the default policy lets a sandbox have.
-    let options: &[&str] = if args[0] == "thousands" { &["--policy", "permissive"] } else { &[] };
+    // The sweep asks the kernel, not the policy.
+    let options: &[&str] =
+        if matches!(args[0], "thousands" | "sweep") { &["--policy", "permissive"] } else { &[] };
     let dir = TempDir::new();
     let guests = runnable(&sibling("guests"), who);
     let mut command = if inside {
@@ -29,8 +32,18 @@ fn differential_as(who: Who, args: &[&str]) {
     let native = one(who, args, false);
     assert_eq!(native.code, Some(0), "the guest itself is wrong on Linux:\n{}", native.text());
     let inside = one(who, args, true);
+    if args[0] == "sweep" {
+        return swept(args[1], &native.text(), &inside.text());
+    }
     let difference = diff(&native.text(), &inside.text());
     assert!(difference.is_empty(), "{} differs:\n{difference}", args.join(" "));
+}
+
+/// Of a sweep, which has thousands of lines, only those are shown that no refusal explains.
+fn swept(case: &str, native: &str, inside: &str) {
+    let found = differences(native, inside);
+    let shown: String = found.iter().take(60).map(|(a, b)| format!("-{a}\n+{b}\n")).collect();
+    assert!(found.is_empty(), "sweep {case} differs in {} lines:\n{shown}", found.len());
 }
 
 fn differential(family: &str, case: &str) {

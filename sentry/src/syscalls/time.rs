@@ -106,7 +106,7 @@ pub fn clock_settime(cx: &mut Ctx<'_>, id: i32, time: UserPtr<Pair>) -> SysResul
     }
     nanoseconds(time.read(&cx.mem)?)?;
     if id < 0 {
-        cpu_clock(cx, id)?;
+        let _its = cpu_clock(cx, id)?;
     }
     Err(Errno::EPERM.into())
 }
