@@ -12,6 +12,7 @@
 
 mod async_io;
 mod calls;
+mod calls_more;
 mod clocks;
 mod corners;
 mod creds;

@@ -19,9 +19,11 @@ macro_rules! with_cases {
                 masks_and_errors of_files of_names open_and_gone once_and_again reading limits two_processes
             }
             calls in calls {
-                openat2s statxs read_write_flags allocations temporary_files renames_with_flags times_by_rule attributes
-                accesses_and_syncs ranges_of_descriptors fcntl_in_full refused directory_positions
-                deadlocks
+                openat2s statxs read_write_flags allocations temporary_files renames_with_flags ranges_of_descriptors
+                fcntl_in_full refused directory_positions deadlocks
+            }
+            calls_more in calls_more {
+                times_by_rule attributes accesses_and_syncs
             }
             mounts in mounts {
                 tmpfs binds moves_and_kinds roots old_questions

@@ -6,15 +6,15 @@ use linux_abi::Errno;
 
 use super::fs_io::{At, Ranges};
 use crate::fsimpl::proc::mem::ProcMem;
-use crate::kernel::{ptrace, Ctx, Stop, SysResult};
+use crate::kernel::{ptrace, Ctx, Stop, SysResult, Task};
 use crate::mm::Source;
 use crate::vfs::File;
 
 /// The most that is written at once.
 const MOST: usize = 4096;
 
-/// Writes the first part of what a write was given, by force: to the caller's own memory, or to that of a thread that it
-/// traces and that stands still. `EIO` for others.
+/// Writes the first part of what a write was given, by force: to the caller's own memory, or to that of a process of
+/// which it traces a thread that stands still. `EIO` for others.
 pub fn force(cx: &mut Ctx<'_>, file: &Arc<File>, ranges: &Ranges, at: At) -> SysResult {
     let memory = file.downcast::<ProcMem>().ok_or(Errno::EIO)?;
     let Some((task, memory)) = memory.target() else { return Ok(0) };
@@ -44,11 +44,17 @@ pub fn force(cx: &mut Ctx<'_>, file: &Arc<File>, ranges: &Ranges, at: At) -> Sys
         };
         return Err(Stop::Act(actions, Box::new(done)));
     }
-    let stands =
-        task.ptrace.is_traced_by(&cx.task.group) && task.ptrace.lock().is_some_and(|t| t.stop.is_some());
-    if !stands {
-        return Err(Errno::EIO.into());
-    }
-    super::ptrace::force(cx, &task, addr, &bytes)?;
+    // A debugger opens the file of one thread and goes on using it while others stand.
+    let stands = |t: &Arc<Task>| {
+        t.ptrace.is_traced_by(&cx.task.group) && t.ptrace.lock().is_some_and(|t| t.stop.is_some())
+    };
+    let standing = if stands(&task) {
+        Some(task)
+    } else {
+        let threads = task.group.state.lock().threads.clone();
+        threads.into_iter().find(|t| Arc::ptr_eq(&t.mm(), &memory) && stands(t))
+    };
+    let standing = standing.ok_or(Errno::EIO)?;
+    super::ptrace::force(cx, &standing, addr, &bytes)?;
     moved(file)
 }
